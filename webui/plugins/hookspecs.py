@@ -1,0 +1,64 @@
+"""Every hook, one sentence each. A plugin implements one by a function of the same name marked `@hookimpl`, naming only the arguments it wants.
+
+docs/hooks.md shows each with an example; a hook without a test and a page fails the build.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from webui.plugins.registry import Registries
+    from webui.schema.event import Event
+    from webui.schema.generation import Txt2Img
+    from webui.schema.result import PictureRecord
+
+PROJECT = "easel"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register(registries: Registries) -> None:
+    """Add samplers, schedules, scripts or request parameters; called once when the plugin is enabled."""
+
+
+@hookspec
+def startup(data_dir: Path) -> None:
+    """The server is about to answer; `data_dir` is the plugin's own folder."""
+
+
+@hookspec
+def shutdown() -> None:
+    """The server is about to end."""
+
+
+@hookspec
+def revise_request(request: Txt2Img) -> Txt2Img | None:  # pyright: ignore[reportReturnType]
+    """Return a changed request before it is queued, or None to leave it; raise `WebuiError` to refuse it with words for the person."""
+
+
+@hookspec
+def image_ready(image: Image.Image, request: Txt2Img, index: int) -> Image.Image | None:  # pyright: ignore[reportReturnType]
+    """Return a changed picture before it is saved, or None to leave it; runs on the worker thread, `index` counts within the job."""
+
+
+@hookspec
+def picture_saved(picture: PictureRecord) -> None:
+    """A picture is on disk and in the library."""
+
+
+@hookspec
+def event_published(event: Event) -> None:
+    """Any event that open pages get, previews excepted."""
+
+
+@hookspec
+def component_created(elem_id: str, component: Any) -> None:
+    """A form component was made, in A1111's order; called while the page is built, so more components can be placed right here."""

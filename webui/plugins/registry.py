@@ -1,0 +1,114 @@
+"""Named things that plugins add to: an entry has a key, an owner (the plugin's id) and a place in the order."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from webui.schema.base import Frozen
+from webui.schema.errors import ConflictError, NotFoundError, RequestError
+from webui.schema.sampling import SamplerSpec, ScheduleSpec
+
+if TYPE_CHECKING:
+    from webui.plugins.script import Script
+
+T = TypeVar("T")
+
+
+class Params(Frozen):
+    """Base class of what a plugin adds to a request: `request.ext[id]` is validated by the class registered under `id`.
+
+    Fields carry their widgets like those of the request itself.
+    """
+
+
+class Registry(Generic[T]):
+    """An ordered name → entry map that remembers who added what."""
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self._entries: dict[str, tuple[T, str]] = {}
+
+    def add(self, key: str, entry: T, owner: str = "easel") -> None:
+        """Add an entry. Raises `ConflictError` when the key is taken: nothing is ever replaced silently."""
+        if key in self._entries:
+            raise ConflictError(f"{owner} adds the {self.noun} “{key}”, but {self._entries[key][1]} already has one of this name.")
+        self._entries[key] = (entry, owner)
+
+    def get(self, key: str, field: str | None = None) -> T:
+        """The entry. Raises `RequestError` at `field` with the nearest names when there is none."""
+        if key not in self._entries:
+            near = difflib.get_close_matches(key, self._entries, n=3, cutoff=0.4)
+            hint = f"Did you mean {' or '.join(f'“{name}”' for name in near)}?" if near else f"Known: {', '.join(self._entries) or 'none'}."
+            error = RequestError if field else NotFoundError
+            raise error(f"There is no {self.noun} “{key[:80]}”.", field=field, hint=hint)
+        return self._entries[key][0]
+
+    def owner(self, key: str) -> str:
+        """Who added the entry."""
+        return self._entries[key][1]
+
+    def remove_owner(self, owner: str) -> None:
+        """Drop everything a plugin added."""
+        self._entries = {key: pair for key, pair in self._entries.items() if pair[1] != owner}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._entries))
+
+    def values(self) -> list[T]:
+        """The entries, in order."""
+        return [entry for entry, _ in self._entries.values()]
+
+
+def _samplers() -> Registry[SamplerSpec]:
+    return Registry("sampler")
+
+
+def _schedulers() -> Registry[ScheduleSpec]:
+    return Registry("schedule type")
+
+
+def _scripts() -> Registry[Script]:
+    return Registry("script")
+
+
+def _params() -> Registry[type[Params]]:
+    return Registry("extension with parameters")
+
+
+@dataclass
+class Registries:
+    """All registries of one server. `owner` is who is adding right now; the host sets it around each `register` call."""
+
+    samplers: Registry[SamplerSpec] = field(default_factory=_samplers)
+    schedulers: Registry[ScheduleSpec] = field(default_factory=_schedulers)
+    scripts: Registry[Script] = field(default_factory=_scripts)
+    params: Registry[type[Params]] = field(default_factory=_params)
+    owner: str = "easel"
+
+    def add_sampler(self, spec: SamplerSpec) -> None:
+        """Add a sampler to the list."""
+        self.samplers.add(spec.name, spec, self.owner)
+
+    def add_scheduler(self, spec: ScheduleSpec) -> None:
+        """Add a schedule type to the list, by its label."""
+        self.schedulers.add(spec.label, spec, self.owner)
+
+    def add_script(self, script: Script) -> None:
+        """Add a script; its parameters travel in `request.ext[script.id]`."""
+        self.scripts.add(script.id, script, self.owner)
+        self.add_params(script.id, script.Params)
+
+    def add_params(self, key: str, params: type[Params]) -> None:
+        """Accept `request.ext[key]`, validated by `params`."""
+        self.params.add(key, params, self.owner)
+
+    def remove_owner(self, owner: str) -> None:
+        """Drop everything a plugin added, everywhere."""
+        for registry in (self.samplers, self.schedulers, self.scripts, self.params):
+            registry.remove_owner(owner)

@@ -1,0 +1,81 @@
+"""What a person can ask for. One class feeds the form, the HTTP API, PNG metadata, X/Y/Z axes (an axis is any field path), presets and docs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator
+
+from webui.schema.base import Frozen
+from webui.schema.widgets import Dropdown, Number, Slider, TextBox
+
+PROMPT_LIMIT = 20_000
+"""Characters in a prompt. Far beyond what any model reads (about 250 chunks of 75 tokens), small enough to never stall the text encoder."""
+
+SEED_LIMIT = 2**53 - 1
+"""Largest seed: what JSON and a browser carry without loss."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ImageRef(Frozen):
+    """A picture in the content-addressed store. A request holds pictures only like this, so it is self-contained JSON."""
+
+    sha256: Sha256
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class GenerationRequest(Frozen):
+    """What every kind of picture job has in common. Defaults are A1111's."""
+
+    prompt: Annotated[str, TextBox(label="prompt", lines=3, placeholder="prompt_placeholder", elem="prompt")] = ""
+    negative_prompt: Annotated[
+        str, TextBox(label="negative_prompt", lines=3, placeholder="negative_prompt_placeholder", elem="neg_prompt")
+    ] = ""
+    checkpoint: Annotated[str, Dropdown(label="checkpoint", source="checkpoints")] = ""
+    """Name of a file under models/Stable-diffusion; empty = the server's default, put in when the job is submitted."""
+
+    sampler: Annotated[str, Dropdown(label="sampler", source="samplers", elem="sampling")] = "DPM++ 2M"
+    scheduler: Annotated[str, Dropdown(label="scheduler", source="schedulers", elem="scheduler")] = "Automatic"
+    steps: Annotated[int, Field(ge=1, le=1000), Slider(label="steps", minimum=1, maximum=150, step=1, elem="steps")] = 20
+    width: Annotated[int, Field(ge=64, le=8192, multiple_of=8), Slider(label="width", minimum=64, maximum=2048, step=8, elem="width")] = 512
+    height: Annotated[int, Field(ge=64, le=8192, multiple_of=8), Slider(label="height", minimum=64, maximum=2048, step=8, elem="height")] = 512
+    batch_count: Annotated[int, Field(ge=1, le=10_000), Slider(label="batch_count", minimum=1, maximum=100, step=1, elem="batch_count")] = 1
+    batch_size: Annotated[int, Field(ge=1, le=64), Slider(label="batch_size", minimum=1, maximum=8, step=1, elem="batch_size")] = 1
+    cfg_scale: Annotated[float, Field(ge=0, le=100), Slider(label="cfg_scale", minimum=1, maximum=30, step=0.5, elem="cfg_scale")] = 7.0
+    seed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="seed", precision=0, elem="seed")] = -1
+    script: Annotated[str, Dropdown(label="script", source="scripts", elem="script_list")] = ""
+    """Id of the script that runs this request; empty = the engine itself."""
+
+    ext: dict[str, dict[str, JsonValue]] = {}
+    """What extensions and scripts add, by their id; validated by the `Params` they registered."""
+
+    settings: dict[str, JsonValue] = {}
+    """Overrides of settings for this job only, by settings key."""
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _prompt_is_readable(cls, text: str) -> str:
+        if len(text) > PROMPT_LIMIT:
+            raise ValueError(f"The text has {len(text):,} characters; at most {PROMPT_LIMIT:,} are possible. Shorten it.")
+        if "\x00" in text:
+            raise ValueError("The text contains a NUL character. Remove it.")
+        return text
+
+
+class Txt2Img(GenerationRequest):
+    """Pictures from a prompt."""
+
+    kind: Literal["txt2img"] = "txt2img"
+
+
+class HashCheckpoint(Frozen):
+    """Compute the sha256 of a checkpoint, for the metadata of its pictures. Reads the whole file, so it has a lane of its own."""
+
+    kind: Literal["hash"] = "hash"
+    checkpoint: str = Field(min_length=1)
+
+
+Request = Annotated[Txt2Img | HashCheckpoint, Field(discriminator="kind")]
+RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint] = TypeAdapter(Request)

@@ -1,0 +1,84 @@
+"""A job: a request on its way through the queue."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from webui.schema.base import Frozen
+from webui.schema.errors import ErrorInfo
+from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
+from webui.schema.settings import PictureSettings
+
+
+class JobStatus(StrEnum):
+    """queued → running → one of the ends. `interrupted` is also what a running job becomes when the server dies."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more will happen."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+def lane_of(request: Txt2Img | HashCheckpoint) -> str:
+    """The lane a kind of job runs in: `device:0` owns the device, `cpu` never holds a lease."""
+    return "cpu" if isinstance(request, HashCheckpoint) else "device:0"
+
+
+class Job(Frozen):
+    """A row of the queue. `settings` is the snapshot taken when it was submitted."""
+
+    id: str
+    lane: str
+    status: JobStatus
+    request: Txt2Img | HashCheckpoint
+    settings: PictureSettings
+    repeat: bool = False
+    """Generate forever: when it ends well, the server puts the same request in line again."""
+
+    owner: str = ""
+    position: float = 0.0
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    error: ErrorInfo | None = None
+
+
+class JobView(Frozen):
+    """A job as pages see it."""
+
+    id: str
+    kind: str
+    lane: str
+    status: JobStatus
+    title: str
+    repeat: bool
+    pictures: int
+    """How many pictures are finished."""
+
+    planned: int
+    """How many were asked for."""
+
+    created: float
+    started: float | None
+    ended: float | None
+    error: ErrorInfo | None
+
+    @classmethod
+    def of(cls, job: Job, pictures: int) -> JobView:
+        """The page's view of a job with `pictures` finished pictures."""
+        request = job.request
+        if isinstance(request, GenerationRequest):
+            title, planned = request.prompt[:120], request.batch_count * request.batch_size
+        else:
+            title, planned = request.checkpoint, 0
+        return cls(
+            id=job.id, kind=request.kind, lane=job.lane, status=job.status, title=title, repeat=job.repeat, pictures=pictures,
+            planned=planned, created=job.created, started=job.started, ended=job.ended, error=job.error,
+        )

@@ -1,0 +1,54 @@
+"""What a job gives."""
+
+from __future__ import annotations
+
+from webui.schema.base import Frozen
+
+
+class PictureRecord(Frozen):
+    """One finished picture: a row of the library, written after its file is safely on disk."""
+
+    id: int
+    job_id: str
+    key: str
+    """Name of the child within the job (`0`, `1`, … or what the script chose); (job, key) is unique."""
+
+    path: str
+    """Path of the file, for the server's own use; pages get `url`."""
+
+    width: int
+    height: int
+    seed: int
+    infotext: str
+    created: float
+    partial: bool = False
+    """True when it was interrupted or skipped: what the picture looked like at that step."""
+
+    @property
+    def url(self) -> str:
+        """Where a page finds it."""
+        return f"/api/v1/pictures/{self.id}"
+
+
+class PictureView(Frozen):
+    """A picture as pages see it."""
+
+    id: int
+    job_id: str
+    key: str
+    url: str
+    name: str
+    width: int
+    height: int
+    seed: int
+    infotext: str
+    partial: bool
+
+    @classmethod
+    def of(cls, record: PictureRecord) -> PictureView:
+        """The page's view of a row."""
+        name = record.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return cls(
+            id=record.id, job_id=record.job_id, key=record.key, url=record.url, name=name, width=record.width,
+            height=record.height, seed=record.seed, infotext=record.infotext, partial=record.partial,
+        )

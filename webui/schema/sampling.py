@@ -1,0 +1,42 @@
+"""Samplers and noise schedules as data: names, aliases and flags (a1111-contract §3). The functions behind them live in the engine and are
+named here by import path, so that lists, checks and plans need no torch."""
+
+from __future__ import annotations
+
+from webui.schema.base import Frozen
+
+
+class SamplerSpec(Frozen):
+    """One entry of the sampler list."""
+
+    name: str
+    function: str
+    """`module:function` of `sample(network, x, sigmas, noise, options, step) -> x` (see `engine.samplers`)."""
+
+    aliases: tuple[str, ...] = ()
+    face: str = "sigma"
+    """Which face of the guided network it drives: `sigma` (k-diffusion: x0(x, sigma)) or `timestep` (DDIM, PLMS, UniPC: eps(x, t))."""
+
+    scheduler: str | None = None
+    """Schedule (short name) used for "Automatic"; None = the model's own sigmas."""
+
+    second_order: bool = False
+    """Two model calls a step: prompt-editing counts and progress double."""
+
+    discard_next_to_last_sigma: bool = False
+    uses_ensd: bool = False
+    uses_eta: bool = False
+    brownian: bool = False
+
+
+class ScheduleSpec(Frozen):
+    """One entry of the schedule list. `name` is A1111's short name (`karras`), `label` what lists show (`Karras`)."""
+
+    name: str
+    label: str
+    function: str | None = None
+    """`module:function` of `sigmas(n, sigma_min, sigma_max, model, **options) -> float32 tensor`; None = Automatic."""
+
+    aliases: tuple[str, ...] = ()
+    default_rho: float | None = None
+    needs_model: bool = False
