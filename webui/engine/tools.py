@@ -43,6 +43,9 @@ class RunTools:
 
     machine: MachineSettings = field(default_factory=MachineSettings)
 
+    finished: frozenset[int] = frozenset()
+    """Numbers of pictures that an earlier run of the same job has on disk: a batch of only these is not run again."""
+
 
 @dataclass(frozen=True)
 class Picture:

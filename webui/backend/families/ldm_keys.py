@@ -1,0 +1,97 @@
+"""Names of weights: CompVis' single-file layout ("LDM") on one side, diffusers' and transformers' modules on the other.
+
+A pure map of module paths computed from the model's sizes, used in both directions. Knows no tensors and no files. The layout is that of
+CompVis/stable-diffusion (`ldm/modules/diffusionmodules/openaimodel.py`, `model.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from webui.backend.families.sd1_config import UNetConfig, VaeConfig
+
+UNET_PREFIX = "model.diffusion_model."
+VAE_PREFIX = "first_stage_model."
+TEXT_PREFIX = "cond_stage_model.transformer.text_model."
+
+_UNET_RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+VAE_ATTENTION_LINEARS = tuple(f".attn_1.{name}.weight" for name in ("q", "k", "v", "proj_out"))
+"""Ends of LDM keys that hold a 1x1 convolution where diffusers has a linear layer."""
+
+
+def unet_paths(config: UNetConfig) -> dict[str, str]:
+    """diffusers module path → LDM module path, of the UNet. Paths below an attention block are the same on both sides."""
+    paths = {
+        "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
+    }
+    paths |= _resnet("mid_block.resnets.0", "middle_block.0") | _resnet("mid_block.resnets.1", "middle_block.2")
+    last = len(config.channels) - 1
+    for level, attention in enumerate(config.attention):
+        first = 1 + level * (config.layers + 1)
+        for layer in range(config.layers):
+            paths |= _resnet(f"down_blocks.{level}.resnets.{layer}", f"input_blocks.{first + layer}.0")
+            if attention:
+                paths[f"down_blocks.{level}.attentions.{layer}"] = f"input_blocks.{first + layer}.1"
+        if level < last:
+            paths[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{first + config.layers}.0.op"
+    for level, attention in enumerate(reversed(config.attention)):
+        first = level * (config.layers + 1)
+        for layer in range(config.layers + 1):
+            paths |= _resnet(f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{first + layer}.0")
+            if attention:
+                paths[f"up_blocks.{level}.attentions.{layer}"] = f"output_blocks.{first + layer}.1"
+        if level < last:
+            paths[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{first + config.layers}.{2 if attention else 1}.conv"
+    return paths
+
+
+def vae_paths(config: VaeConfig) -> dict[str, str]:
+    """diffusers module path → LDM module path, of the autoencoder. LDM counts the decoder's levels from the fine end, diffusers from the coarse one."""
+    levels = len(config.channels)
+    paths = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    for half in ("encoder", "decoder"):
+        paths |= {f"{half}.conv_in": f"{half}.conv_in", f"{half}.conv_norm_out": f"{half}.norm_out", f"{half}.conv_out": f"{half}.conv_out"}
+        for number in (0, 1):
+            paths |= _vae_resnet(f"{half}.mid_block.resnets.{number}", f"{half}.mid.block_{number + 1}")
+        for ours, theirs in _VAE_ATTENTION.items():
+            paths[f"{half}.mid_block.attentions.0.{ours}"] = f"{half}.mid.attn_1.{theirs}"
+    for level in range(levels):
+        coarse = levels - 1 - level
+        for layer in range(config.layers):
+            paths |= _vae_resnet(f"encoder.down_blocks.{level}.resnets.{layer}", f"encoder.down.{level}.block.{layer}")
+        for layer in range(config.layers + 1):
+            paths |= _vae_resnet(f"decoder.up_blocks.{level}.resnets.{layer}", f"decoder.up.{coarse}.block.{layer}")
+        if level < levels - 1:
+            paths[f"encoder.down_blocks.{level}.downsamplers.0.conv"] = f"encoder.down.{level}.downsample.conv"
+            paths[f"decoder.up_blocks.{level}.upsamplers.0.conv"] = f"decoder.up.{coarse}.upsample.conv"
+    return paths
+
+
+def rename(keys: Iterable[str], paths: Mapping[str, str]) -> dict[str, str]:
+    """Each key with the longest of its leading module paths replaced; a key that no path covers is left out."""
+    renamed = {}
+    for key in keys:
+        head = key
+        while head not in paths and "." in head:
+            head = head.rpartition(".")[0]
+        if head in paths:
+            renamed[key] = paths[head] + key[len(head):]
+    return renamed
+
+
+def inverted(paths: Mapping[str, str]) -> dict[str, str]:
+    """The map the other way round."""
+    return {theirs: ours for ours, theirs in paths.items()}
+
+
+def _resnet(ours: str, theirs: str) -> dict[str, str]:
+    return {f"{ours}.{name}": f"{theirs}.{other}" for name, other in _UNET_RESNET.items()}
+
+
+def _vae_resnet(ours: str, theirs: str) -> dict[str, str]:
+    return {ours: theirs, f"{ours}.conv_shortcut": f"{theirs}.nin_shortcut"}

@@ -1,0 +1,157 @@
+"""Stable Diffusion 1.x: builds the three modules from a single LDM-layout safetensors file, or writes them back into that layout.
+
+Knows nothing of sampling. Weights are mapped from the file and assigned to modules made on the meta device, so that no second copy is held; a dtype
+other than the file's is cast tensor by tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from webui.backend.device import Device
+from webui.backend.families import ldm_keys
+from webui.backend.families.sd1_config import Sd1Config, TextConfig, UNetConfig, VaeConfig, read_config
+from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint
+
+FAMILY = "sd1"
+
+
+@dataclass(frozen=True, eq=False)
+class Sd1Modules:
+    """The modules of one model, on their device, in eval mode, without gradients."""
+
+    config: Sd1Config
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+
+
+def build_unet(config: UNetConfig) -> UNet2DConditionModel:
+    """diffusers' UNet of these sizes; call it under `torch.device("meta")` to allocate nothing."""
+    down = tuple("CrossAttnDownBlock2D" if attention else "DownBlock2D" for attention in config.attention)
+    up = tuple("CrossAttnUpBlock2D" if attention else "UpBlock2D" for attention in reversed(config.attention))
+    return UNet2DConditionModel(
+        in_channels=config.latent_channels, out_channels=config.latent_channels, block_out_channels=config.channels, down_block_types=down,
+        up_block_types=up, layers_per_block=config.layers, attention_head_dim=config.heads, cross_attention_dim=config.context,
+        norm_num_groups=config.groups,
+    )
+
+
+def build_vae(config: VaeConfig) -> AutoencoderKL:
+    """diffusers' KL autoencoder of these sizes."""
+    levels = len(config.channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=config.channels,
+        layers_per_block=config.layers, latent_channels=config.latent_channels, norm_num_groups=config.groups, scaling_factor=config.scaling,
+    )
+
+
+def build_text_encoder(config: TextConfig) -> CLIPTextModel:
+    """transformers' CLIP text encoder of these sizes."""
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=config.vocabulary, hidden_size=config.width, intermediate_size=config.inner, num_hidden_layers=config.layers,
+        num_attention_heads=config.heads, max_position_embeddings=config.positions, hidden_act="quick_gelu", projection_dim=config.width,
+        bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
+    ))
+
+
+def build_modules(config: Sd1Config) -> Sd1Modules:
+    """All three modules on the meta device: shapes and names, no memory."""
+    with torch.device("meta"):
+        return Sd1Modules(config, build_unet(config.unet), build_vae(config.vae), build_text_encoder(config.text_encoder))
+
+
+def to_ldm_names(modules: Sd1Modules) -> dict[str, str]:
+    """LDM key → `part/key` of the module that holds it, for every weight of the model."""
+    names: dict[str, str] = {}
+    for part, prefix, paths in _parts(modules.config):
+        keys = getattr(modules, part).state_dict().keys()
+        renamed = dict.fromkeys(keys, "") if paths is None else ldm_keys.rename(keys, paths)
+        for key in keys:
+            names[prefix + (key if paths is None else renamed[key])] = f"{part}/{key}"
+    return names
+
+
+def to_module_weights(weights: Mapping[str, Tensor], part: str, config: Sd1Config) -> dict[str, Tensor]:
+    """The weights of one module (`unet`, `vae`, `text_encoder`) out of an LDM state dict, under the module's own names and shapes."""
+    prefix, paths = next((prefix, paths) for name, prefix, paths in _parts(config) if name == part)
+    own = {key[len(prefix):]: value for key, value in weights.items() if key.startswith(prefix)}
+    if paths is None:
+        return own
+    renamed = ldm_keys.rename(own, ldm_keys.inverted(paths))
+    return {renamed[key]: _as_linear(key, value) for key, value in own.items() if key in renamed}
+
+
+def to_ldm_weights(modules: Sd1Modules) -> dict[str, Tensor]:
+    """The whole model as an LDM state dict: what other programs read."""
+    weights: dict[str, Tensor] = {}
+    for name, place in to_ldm_names(modules).items():
+        part, _, key = place.partition("/")
+        weights[name] = as_convolution(name, getattr(modules, part).state_dict()[key])
+    return weights
+
+
+def as_convolution(ldm_key: str, value: Tensor) -> Tensor:
+    """(out, in) → (out, in, 1, 1) where LDM has a 1x1 convolution and diffusers a linear layer; anything else as it is."""
+    return value[:, :, None, None] if ldm_key.endswith(ldm_keys.VAE_ATTENTION_LINEARS) and value.ndim == 2 else value
+
+
+def load(checkpoint: Checkpoint, device: Device) -> Sd1Modules:
+    """Read a checkpoint onto the device. Raises `ModelError` when the file is gone, damaged, or lacks weights."""
+    try:
+        with safe_open(checkpoint.path, framework="pt") as file:
+            config = read_config(file.metadata() or {}, checkpoint.name)
+            modules = build_modules(config)
+            keys = list(file.keys())
+            for part, prefix, _ in _parts(config):
+                weights = {key: file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                dtype = device.vae_dtype if part == "vae" else device.dtype
+                _fill(getattr(modules, part), to_module_weights(weights, part, config), device.device, dtype, f"{checkpoint.name}: {part}")
+    except FileNotFoundError as error:
+        raise ModelError(f"{checkpoint.name} is not there any more.", field="checkpoint", hint="Refresh the list of checkpoints.") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{checkpoint.name} cannot be read: {error}", field="checkpoint", hint="Download the file again.") from error
+    _restore_buffers(modules.text_encoder, device.device)
+    return modules
+
+
+def _parts(config: Sd1Config) -> list[tuple[str, str, dict[str, str] | None]]:
+    return [
+        ("text_encoder", ldm_keys.TEXT_PREFIX, None),
+        ("unet", ldm_keys.UNET_PREFIX, ldm_keys.unet_paths(config.unet)),
+        ("vae", ldm_keys.VAE_PREFIX, ldm_keys.vae_paths(config.vae)),
+    ]
+
+
+def _as_linear(ldm_key: str, value: Tensor) -> Tensor:
+    return value[:, :, 0, 0] if ldm_key.endswith(ldm_keys.VAE_ATTENTION_LINEARS) and value.ndim == 4 else value
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype, where: str) -> None:
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in weights]
+    if missing:
+        raise ModelError(f"{where} lacks {len(missing)} weights, the first is {missing[0]}.", field="checkpoint", hint="The file is not a whole SD 1.x model.")
+    wrong = next((key for key in expected if expected[key].shape != weights[key].shape), None)
+    if wrong:
+        have, want = tuple(weights[wrong].shape), tuple(expected[wrong].shape)
+        raise ModelError(f"{where}: {wrong} has the shape {have} instead of {want}.", field="checkpoint", hint="The model has other sizes than SD 1.x.")
+    ready = {}
+    for key in expected:
+        ready[key] = weights.pop(key).to(device, dtype)  # popped, so that of a cast only one tensor exists twice at a time
+    module.load_state_dict(ready, strict=True, assign=True)
+    module.requires_grad_(False).eval()
+
+
+def _restore_buffers(text_encoder: CLIPTextModel, device: torch.device) -> None:
+    """CLIP's position ids are not in the state dict, so they are still on the meta device; they simply count."""
+    positions = torch.arange(text_encoder.config.max_position_embeddings, device=device)[None]
+    text_encoder.embeddings.register_buffer("position_ids", positions, persistent=False)

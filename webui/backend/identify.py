@@ -1,0 +1,155 @@
+"""What a model file is, from its header alone: a family we can run, or in plain words why not. Reads a few kilobytes and needs no torch.
+
+Goes by the shapes of named weights, never by the file's name. Format of the header: https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from webui.schema.errors import ModelError
+
+HEADER_LIMIT = 100_000_000
+"""Bytes; the limit of the safetensors library itself."""
+
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
+    "F32": 32, "I64": 64, "U64": 64, "F64": 64,
+}
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names and shapes of all tensors, and the file's own notes."""
+
+    shapes: Shapes
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: `matches` looks at the shapes; `reason` is None for a family we run, else why the file is no checkpoint for us."""
+
+    name: str
+    matches: Callable[[Shapes], bool]
+    reason: str | None = None
+
+
+def identify(path: Path) -> str:
+    """The family of the file. Raises `ModelError` at field `checkpoint` with the reason when we cannot run it."""
+    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
+        raise _refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
+    header = read_header(path)
+    kind = next((kind for kind in KINDS if kind.matches(header.shapes)), None)
+    if kind is None:
+        raise _refusal(path, "is not a model of a family known to Easel", "Supported: Stable Diffusion 1.x in one .safetensors file.")
+    if kind.reason is not None:
+        raise _refusal(path, f"is {kind.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
+    return kind.name
+
+
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file, checked against the file's size. Raises `ModelError` in plain words for anything else."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(1024)
+            length = _header_length(path, start, size)
+            file.seek(8)
+            text = file.read(length)
+    except FileNotFoundError as error:
+        raise _refusal(path, "is not there any more", "Refresh the list of checkpoints.") from error
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror or error})", "Check the file's permissions and the disk.") from error
+    try:
+        table = json.loads(text)
+        metadata = {str(key): str(value) for key, value in table.pop("__metadata__", {}).items()}
+        shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in table.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
+        consistent = all(_fits(entry, shapes[name]) for name, entry in table.items())
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise _refusal(path, "is not a safetensors file, or its header is damaged", "Download the file again.") from error
+    if not consistent:
+        raise _refusal(path, "has a damaged header: sizes and shapes of its tensors do not agree", "Download the file again.")
+    if 8 + length + end > size:
+        raise _refusal(path, f"is cut short: {size:,} of {8 + length + end:,} bytes are there", "The download was not finished; download the file again.")
+    return Header(shapes, metadata)
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    if size == 0:
+        raise _refusal(path, "is empty (0 bytes)", "Download the file again.")
+    head = start.lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise _refusal(path, "is only a Git LFS pointer, not the model itself", "Run `git lfs pull`, or download the file from its page.")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise _refusal(path, "is a web page, not a model", "The download gave an error or sign-in page; download it again, signed in if need be.")
+    if size < 8:
+        raise _refusal(path, f"is cut short: it has only {size} bytes", "Download the file again.")
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        raise _refusal(path, "is a PyTorch pickle under a wrong name, which is not supported yet", "Convert it to .safetensors.")
+    (length,) = struct.unpack("<Q", start[:8])
+    if length > HEADER_LIMIT or not start[8:9] == b"{":
+        raise _refusal(path, "is not a safetensors file", "Download the file again.")
+    if 8 + length > size:
+        raise _refusal(path, f"is cut short: its header alone has {length:,} bytes, the file {size:,}", "The download was not finished; download it again.")
+    return length
+
+
+def _fits(entry: dict[str, list[int]], shape: tuple[int, ...]) -> bool:
+    start, end = entry["data_offsets"]
+    bits = _BITS.get(str(entry["dtype"]))
+    return 0 <= start <= end and (bits is None or (end - start) * 8 == math.prod(shape) * bits)
+
+
+def _refusal(path: Path, what: str, hint: str) -> ModelError:
+    return ModelError(f"{path.name} {what}.", field="checkpoint", hint=hint)
+
+
+_UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"
+_CLIP_L = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+_OPEN_CLIP = "cond_stage_model.model.token_embedding.weight"
+_XL = "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight"
+_REFINER = "conditioner.embedders.0.model.token_embedding.weight"
+
+
+def _unet_channels(shapes: Shapes) -> int:
+    shape = shapes.get(_UNET_IN, ())
+    return shape[1] if len(shape) == 4 else 0
+
+
+def _is_sd1(shapes: Shapes) -> bool:
+    return _unet_channels(shapes) == 4 and len(shapes.get(_CLIP_L, ())) == 2 and "first_stage_model.decoder.conv_in.weight" in shapes
+
+
+def _is_adapter(shapes: Shapes) -> bool:
+    ends = (".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".oft_blocks", ".oft_diag", ".on_input")
+    return any(name.endswith(ends) for name in shapes)
+
+
+def _is_vae(shapes: Shapes) -> bool:
+    return "decoder.conv_in.weight" in shapes and "decoder.conv_out.weight" in shapes and _UNET_IN not in shapes
+
+
+KINDS = (
+    Kind("lora", _is_adapter, "a LoRA (or another adapter), not a checkpoint"),
+    Kind("vae", _is_vae, "a VAE alone, not a checkpoint"),
+    Kind("controlnet", lambda shapes: any("zero_convs.0" in name or "controlnet_down_blocks" in name for name in shapes), "a ControlNet, not a checkpoint"),
+    Kind("embedding", lambda shapes: len(shapes) <= 4 and any(name in shapes for name in ("emb_params", "clip_l", "clip_g")), "an embedding, not a checkpoint"),
+    Kind("sd1", _is_sd1),
+    Kind("sd1-inpainting", lambda shapes: _CLIP_L in shapes and _unet_channels(shapes) in (8, 9), "an SD 1.x inpainting or editing model, which is not supported yet"),
+    Kind("sd1-unet", lambda shapes: _CLIP_L in shapes and _UNET_IN in shapes, "an SD 1.x model without its VAE, which is not supported yet"),
+    Kind("sd2", lambda shapes: _OPEN_CLIP in shapes, "a Stable Diffusion 2 model, which is not supported yet"),
+    Kind("sdxl", lambda shapes: _XL in shapes or _REFINER in shapes, "a Stable Diffusion XL model, which is not supported yet"),
+    Kind("sd3", lambda shapes: any("joint_blocks.0." in name for name in shapes), "a Stable Diffusion 3 model, which is not supported yet"),
+    Kind("flux", lambda shapes: any("double_blocks.0." in name for name in shapes), "a Flux model, which is not supported yet"),
+    Kind("unet", lambda shapes: _UNET_IN in shapes or "conv_in.weight" in shapes, "a UNet without its text encoder, not a whole checkpoint"),
+)
+"""In the order they are tried."""

@@ -1,0 +1,137 @@
+"""Text to CLIP tokens in chunks of 75, and the number for the live counter. Knows no torch and no model.
+
+The vocabulary is OpenAI's, read from the installed open_clip package without importing it (that would import torch). Chunking is A1111's, so that
+prompts longer than 75 tokens mean the same here.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib.util
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+
+from webui.schema.errors import WebuiError
+
+START = 49406
+END = 49407
+COMMA = 267
+"""Token of `,` as a word of its own."""
+
+CHUNK = 75
+MERGES = 48_894
+"""Pair merges of CLIP: 49,152 entries less 256 bytes and 2 marks; the file holds more, for other vocabularies."""
+
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """77 tokens with start and end, and the weight of each: what the text encoder sees at once."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """A whole prompt. `count` is what the live counter shows."""
+
+    chunks: tuple[Chunk, ...]
+    count: int
+
+
+@functools.cache
+def load_tokenizer() -> Tokenizer:
+    """CLIP's byte-pair tokenizer, equal to transformers' `CLIPTokenizer`. Raises `WebuiError` when open_clip_torch is not installed.
+
+    Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; table and details: openai/CLIP `simple_tokenizer.py`.
+    """
+    vocabulary, merges = read_vocabulary(_vocabulary_file())
+    model = BPE(vocab=vocabulary, merges=merges, continuing_subword_prefix="", end_of_word_suffix="</w>", fuse_unk=False, unk_token="<|endoftext|>")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in ("<|startoftext|>", "<|endoftext|>")])
+    return tokenizer
+
+
+def read_vocabulary(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges out of `bpe_simple_vocab_16e6.txt.gz`: bytes, bytes that end a word, merged pairs, two marks, in this order."""
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1 : MERGES + 1]
+    merges = [(left, right) for left, right in (line.split() for line in lines)]
+    letters = _byte_letters()
+    entries = letters + [letter + "</w>" for letter in letters] + [left + right for left, right in merges]
+    return {entry: number for number, entry in enumerate([*entries, "<|startoftext|>", "<|endoftext|>"])}, merges
+
+
+def encode(text: str) -> list[int]:
+    """Tokens of a text, without start and end."""
+    return load_tokenizer().encode(text, add_special_tokens=False).ids
+
+
+def chunk_prompt(text: str, backtrack: int = 20) -> Chunks:
+    """A prompt as chunks. The text is literal, every token weighs 1: attention syntax is parsed before this, in a later part of the project."""
+    return make_chunks([(encode(text), 1.0)], backtrack)
+
+
+def make_chunks(pieces: Sequence[tuple[Sequence[int], float]], backtrack: int = 20) -> Chunks:
+    """Pieces of tokens with their weights into chunks of 75 (A1111's rule).
+
+    When a chunk is full and its last comma stands at most `backtrack` tokens back, what follows that comma moves on to the next chunk, so that a
+    phrase is not torn; 0 turns this off. There is always one chunk at least.
+    """
+    done: list[Chunk] = []
+    tokens: list[int] = []
+    weights: list[float] = []
+    comma = -1
+    for piece, weight in pieces:
+        for token in piece:
+            if token == COMMA:
+                comma = len(tokens)
+            elif backtrack and len(tokens) == CHUNK and comma != -1 and len(tokens) - comma <= backtrack:
+                cut = comma + 1
+                done.append(_close(tokens[:cut], weights[:cut]))
+                tokens, weights, comma = tokens[cut:], weights[cut:], -1
+            if len(tokens) == CHUNK:
+                done.append(_close(tokens, weights))
+                tokens, weights, comma = [], [], -1
+            tokens.append(token)
+            weights.append(weight)
+    count = CHUNK * len(done) + len(tokens)
+    if tokens or not done:
+        done.append(_close(tokens, weights))
+    return Chunks(tuple(done), count)
+
+
+def count_tokens(text: str) -> tuple[int, int]:
+    """Tokens of a prompt and the room it has: (12, 75), (80, 150). A torn-off rest of a chunk counts as used."""
+    count = chunk_prompt(text).count
+    return count, math.ceil(max(count, 1) / CHUNK) * CHUNK
+
+
+def _close(tokens: list[int], weights: list[float]) -> Chunk:
+    room = CHUNK - len(tokens)
+    return Chunk((START, *tokens, *[END] * (room + 1)), (1.0, *weights, *[1.0] * (room + 1)))
+
+
+def _byte_letters() -> list[str]:
+    """A visible letter for each of the 256 bytes: itself where it is printable Latin-1, else the next free one from 256 on, printable ones first."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = 256 - len(printable)
+    return [chr(code) for code in printable] + [chr(256 + number) for number in range(rest)]
+
+
+def _vocabulary_file() -> Path:
+    spec = importlib.util.find_spec("open_clip")
+    path = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise WebuiError("CLIP's vocabulary is missing (package open_clip_torch).", hint="Run `python launch.py --reinstall`.")
+    return path
