@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from webui.plugins.registry import Registries
     from webui.schema.event import Event
     from webui.schema.generation import Txt2Img
-    from webui.schema.result import PictureRecord
 
 PROJECT = "easel"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -50,13 +49,8 @@ def image_ready(image: Image.Image, request: Txt2Img, index: int) -> Image.Image
 
 
 @hookspec
-def picture_saved(picture: PictureRecord) -> None:
-    """A picture is on disk and in the library."""
-
-
-@hookspec
 def event_published(event: Event) -> None:
-    """Any event that open pages get, previews excepted."""
+    """Any event that open pages get, previews excepted: a job that changed, a picture that is safely on disk."""
 
 
 @hookspec

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -78,8 +78,13 @@ class Cancelled(Exception):
 
 def field_errors(error: ValidationError) -> list[ErrorInfo]:
     """Every complaint of pydantic as an `ErrorInfo` at its field, in words for a person."""
+    return describe_complaints(error.errors(include_url=False))
+
+
+def describe_complaints(complaints: Sequence[Mapping[str, Any]]) -> list[ErrorInfo]:
+    """The same for a bare list of pydantic's complaints (`type`, `loc`, `msg`, `input`)."""
     infos = []
-    for item in error.errors(include_url=False):
+    for item in complaints:
         path = ".".join(str(part) for part in _without_tag(item["loc"]))
         given = item.get("input")
         shown = repr(given) if len(repr(given)) <= 40 else f"{repr(given)[:37]}…"

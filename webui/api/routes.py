@@ -1,0 +1,214 @@
+"""The routes of docs/api.md. Each is one call of the studio."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import Field
+
+from webui import __version__
+from webui.schema.base import Frozen
+from webui.schema.errors import NotFoundError, RequestError
+from webui.schema.event import Snapshot
+from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.model import Checkpoint
+from webui.schema.settings import Settings
+from webui.services.images import BYTES_LIMIT
+from webui.services.studio import Studio
+
+CHUNK = 1 << 18
+
+
+class MoveJob(Frozen):
+    """Body of `move`: the waiting job to go before; null = to the end."""
+
+    before: str | None = None
+
+
+class CountTokens(Frozen):
+    """Body of `tokens`."""
+
+    texts: Annotated[list[str], Field(max_length=16)]
+
+
+def make_router(studio: Studio) -> APIRouter:
+    """All routes under /api/v1."""
+    router = APIRouter(prefix="/api/v1")
+    _add_state(router, studio)
+    _add_jobs(router, studio)
+    _add_pictures(router, studio)
+    _add_lists(router, studio)
+    return router
+
+
+def _add_state(router: APIRouter, studio: Studio) -> None:
+    @router.get("/ping")
+    async def ping() -> dict[str, str]:
+        return {"version": __version__, "boot": studio.boot}
+
+    @router.get("/state")
+    def state() -> Snapshot:
+        return studio.snapshot()
+
+    @router.get("/events")
+    async def events() -> StreamingResponse:
+        studio.warm_up()
+        return StreamingResponse(_stream(studio), media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+async def _stream(studio: Studio) -> AsyncIterator[str]:
+    subscription = studio.events.subscribe()  # before the snapshot, so that nothing falls between
+    try:
+        snapshot = await run_in_threadpool(studio.snapshot)
+        yield f"data: {snapshot.model_dump_json()}\n\n"
+        async for text in subscription:
+            yield ":\n\n" if text is None else f"data: {text}\n\n"
+    finally:
+        subscription.close()
+
+
+def _add_jobs(router: APIRouter, studio: Studio) -> None:
+    @router.post("/jobs", status_code=201)
+    def submit(request: Txt2Img, repeat: bool = False) -> dict[str, Any]:
+        job = studio.submit(request, repeat)
+        return {"id": job.id, "lane": job.lane, "position": job.position}
+
+    @router.get("/jobs/{job_id}")
+    def job(job_id: str) -> dict[str, Any]:
+        found, pictures = studio.job(job_id)
+        return {"job": studio.view(found), "request": found.request, "pictures": pictures}
+
+    @router.post("/jobs/{job_id}/interrupt")
+    def interrupt_job(job_id: str) -> None:
+        studio.stop_job(job_id)
+
+    @router.post("/jobs/{job_id}/skip")
+    def skip_batch(job_id: str) -> None:
+        studio.stop_job(job_id, skip=True)
+
+    @router.post("/jobs/{job_id}/cancel")
+    def cancel(job_id: str) -> None:
+        studio.cancel(job_id)
+
+    @router.post("/jobs/{job_id}/requeue")
+    def requeue(job_id: str) -> None:
+        studio.requeue(job_id)
+
+    @router.post("/jobs/{job_id}/move")
+    def move(job_id: str, body: MoveJob) -> None:
+        studio.move(job_id, body.before)
+
+    @router.post("/interrupt")
+    def interrupt() -> None:
+        studio.stop_job(None)
+
+    @router.post("/skip")
+    def skip() -> None:
+        studio.stop_job(None, skip=True)
+
+    @router.post("/forever/stop")
+    def stop_repeating() -> dict[str, int]:
+        return {"stopped": studio.stop_repeating()}
+
+
+def _add_pictures(router: APIRouter, studio: Studio) -> None:
+    @router.get("/pictures/{picture_id}")
+    def picture(picture_id: int, download: bool = False) -> FileResponse:
+        path = Path(studio.picture(picture_id).path)
+        kind = "attachment" if download else "inline"
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=headers)
+
+    @router.post("/pictures/{picture_id}/save")
+    def save(picture_id: int) -> dict[str, str]:
+        return {"path": studio.save_picture(picture_id).as_posix()}
+
+    @router.get("/zip")
+    def zip_pictures(ids: str) -> StreamingResponse:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream)
+        try:
+            studio.zip_pictures(_numbers(ids), file)
+        except BaseException:
+            file.close()
+            raise
+        length = file.tell()
+        headers = {"Content-Disposition": 'attachment; filename="easel.zip"', "Content-Length": str(length)}
+        return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
+
+    @router.post("/images", status_code=201)
+    async def put_image(request: Request) -> ImageRef:
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > BYTES_LIMIT:
+                raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.")
+        return await run_in_threadpool(studio.images.put, bytes(content))
+
+    @router.get("/images/{sha256}")
+    def image(sha256: str) -> Response:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise NotFoundError("There is no such stored picture.")
+        return Response(studio.images.read(sha256), media_type="application/octet-stream")
+
+
+def _numbers(ids: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in ids.split(",")]
+    except ValueError:
+        raise RequestError("ids are picture numbers with commas between them.", field="ids") from None
+    if len(numbers) > 10_000:
+        raise RequestError("At most 10,000 pictures fit into one zip.", field="ids")
+    return numbers
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _add_lists(router: APIRouter, studio: Studio) -> None:
+    @router.post("/tokens")
+    def tokens(body: CountTokens) -> dict[str, list[dict[str, int]]]:
+        counts = [studio.count_tokens(text) for text in body.texts]
+        return {"counts": [{"tokens": count, "limit": limit} for count, limit in counts]}
+
+    @router.get("/checkpoints")
+    def checkpoints() -> list[Checkpoint]:
+        return studio.checkpoints()
+
+    @router.post("/checkpoints/refresh")
+    def refresh() -> list[Checkpoint]:
+        return studio.refresh_checkpoints()
+
+    @router.get("/samplers")
+    def samplers() -> list[str]:
+        return list(studio.registries.samplers)
+
+    @router.get("/schedulers")
+    def schedulers() -> list[str]:
+        return list(studio.registries.schedulers)
+
+    @router.get("/scripts")
+    def scripts() -> list[dict[str, Any]]:
+        found = studio.registries.scripts.values()
+        return [{"id": script.id, "title": script.title, "params": script.Params.model_json_schema()} for script in found]
+
+    @router.get("/plugins")
+    def plugins() -> list[dict[str, Any]]:
+        return [vars(info) for info in studio.host.infos.values()]
+
+    @router.get("/settings")
+    def settings() -> Settings:
+        return studio.settings()
+
+    @router.patch("/settings")
+    def change_settings(values: Annotated[dict[str, Any], Body()]) -> Settings:
+        return studio.change_settings(values)

@@ -1,0 +1,34 @@
+"""The FastAPI application of the server: our routes and static files. The page is mounted on it later, the guard is put around all of it."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+
+from webui import __version__
+from webui.api.errors import answer_errors
+from webui.api.routes import make_router
+from webui.schema.errors import NotFoundError
+from webui.services.studio import Studio
+
+mimetypes.add_type("text/javascript", ".js")  # Windows registries often say text/plain, and modules are then refused
+
+
+def make_api(studio: Studio, web: Path) -> FastAPI:
+    """The application, with `web` (the page's own scripts, styles and translations) under /web."""
+    app = FastAPI(title="Easel", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)  # the docs pages load scripts from elsewhere
+    answer_errors(app)
+    app.include_router(make_router(studio))
+    root = web.resolve()
+
+    @app.get("/web/{path:path}", include_in_schema=False)
+    def web_file(path: str) -> Response:
+        file = (root / path).resolve()
+        if not file.is_relative_to(root) or not file.is_file():
+            raise NotFoundError(f"There is no file {path[:80]}.")
+        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+    return app

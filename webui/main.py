@@ -1,0 +1,180 @@
+"""The composition root: launch options in, a running server out. The only place that makes long-lived objects; nobody imports it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from webui.api.guard import Access, Guard, LOCAL_HOSTS, load_secret
+from webui.api.server import make_api
+from webui.backend.catalog import Catalog
+from webui.builtin import BUILTINS
+from webui.engine.tables import register_tables
+from webui.options import ROOT, choose_port, parse_options
+from webui.plugins.discover import load_extensions, load_scripts
+from webui.plugins.host import PluginHost
+from webui.plugins.registry import Registries
+from webui.schema.errors import WebuiError
+from webui.schema.launch import LaunchOptions
+from webui.services.events import EventBus
+from webui.services.folders import DataLock, Folders
+from webui.services.images import ImageStore
+from webui.services.library import HashTable, Library
+from webui.services.outputs import Outputs
+from webui.services.queue import JobQueue
+from webui.services.settings import SettingsStore
+from webui.services.studio import Parts, Studio, forward_to_plugins
+from webui.services.worker import DeviceExecutor, FileExecutor, Worker
+from webui.ui.shell import WEB, PageOptions, mount
+
+log = logging.getLogger("webui")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl+C. Returns the exit status; what the person can mend is said in one line."""
+    try:
+        options = parse_options(sys.argv[1:] if argv is None else argv)
+        logging.basicConfig(level=options.loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        folders = make_folders(options)
+        folders.create()
+        with DataLock(folders):
+            serve(options, folders)
+    except WebuiError as error:
+        print(f"Easel cannot start: {error.message}{f' {error.hint}' if error.hint else ''}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_folders(options: LaunchOptions) -> Folders:
+    """Where things live for these options. Extensions and scripts are those of the data folder, and of the program when that is elsewhere."""
+    return Folders(
+        data=options.data_dir, models=options.models_dir, outputs=options.outputs_dir, extensions=options.data_dir / "extensions",
+        scripts=options.data_dir / "scripts",
+    )
+
+
+def serve(options: LaunchOptions, folders: Folders) -> None:
+    """Build the application and serve it. Raises `WebuiError` when it cannot start."""
+    for flag in options.ignored:
+        log.info("flag without a meaning here: %s", flag)
+    port = choose_port(options.host, options.port)
+    studio = make_studio(options, folders)
+    app = make_app(studio, options, folders)
+    if not options.local and not options.gradio_auth:
+        log.warning("anyone who can reach this machine can use this page. Add --gradio-auth name:password.")
+    server = _Server(uvicorn.Config(
+        app, host=options.host, port=port, log_level="warning", ssl_keyfile=options.tls_keyfile, ssl_certfile=options.tls_certfile,
+        timeout_graceful_shutdown=5, lifespan="on",
+    ))
+    server.studio = studio
+    scheme = "https" if options.tls_certfile else "http"
+    shown = f"{scheme}://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"
+    server.ready = lambda: _say_ready(shown, options.browser)
+    studio.start()
+    try:
+        server.run()
+    finally:
+        studio.close()
+
+
+def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
+    """All parts of the application, wired."""
+    registries = Registries()
+    register_tables(registries)
+    events = EventBus()
+    library = _open_library(folders)
+    settings = SettingsStore(folders.data / "config.json")
+    catalog, checkpoint = _make_catalog(options, folders, library)
+    outputs = Outputs(folders.outputs, folders.own / "unsaved", library, (lambda _: None) if options.no_hashing else catalog.sha256)
+    queue = JobQueue(library, events.publish)
+    host = PluginHost(registries)
+    device = DeviceExecutor(
+        options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
+        default=lambda: checkpoint or catalog.default(),
+    )
+    workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog), events.publish))
+    studio = Studio(Parts(
+        folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
+        catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint, hashing=not options.no_hashing,
+    ))
+    host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
+    events.listen(forward_to_plugins(host))
+    load_plugins(host, folders, options.safe_mode)
+    return studio
+
+
+def load_plugins(host: PluginHost, folders: Folders, safe_mode: bool) -> None:
+    """Built-ins first, then what the person dropped in (not in safe mode). The program's own folders count too when the data is elsewhere."""
+    for plugin in BUILTINS:
+        host.add(plugin.__name__.rsplit(".", 1)[-1], plugin)
+    if safe_mode:
+        log.info("safe mode: no extensions, no scripts")
+        return
+    for folder in dict.fromkeys((ROOT / "extensions", folders.extensions)):
+        load_extensions(host, folder)
+    for folder in dict.fromkeys((ROOT / "scripts", folders.scripts)):
+        load_scripts(host, folder)
+
+
+def make_app(studio: Studio, options: LaunchOptions, folders: Folders) -> FastAPI:
+    """The web application: API, page, and the guard around both."""
+    app = make_api(studio, WEB)
+    mount(app, studio, PageOptions(theme=options.theme, checkpoint_folder=str(folders.models / "Stable-diffusion")))
+    access = Access(
+        users=dict(options.gradio_auth), api_users=dict(options.api_auth), hosts=LOCAL_HOSTS | {options.host} if options.local else None,
+        secure=options.tls_certfile is not None,
+    )
+    app.add_middleware(Guard, access=access, secret=load_secret(folders.own / "secret"))
+    return app
+
+
+def _open_library(folders: Folders) -> Library:
+    url = os.environ.get("EASEL_DATABASE_URL")
+    return Library(url) if url else Library.open(folders.own / "library.db")
+
+
+def _make_catalog(options: LaunchOptions, folders: Folders, library: Library) -> tuple[Catalog, str | None]:
+    places = [folders.models / "Stable-diffusion"]
+    if options.ckpt_dir:
+        places.append(options.ckpt_dir)
+    if options.ckpt and not any(options.ckpt.is_relative_to(place) for place in places):
+        places.append(options.ckpt.parent)
+    catalog = Catalog(places, HashTable(library))
+    if options.ckpt is None:
+        return catalog, None
+    home = next(place for place in places if options.ckpt.is_relative_to(place))
+    return catalog, catalog.get(options.ckpt.relative_to(home).as_posix()).name
+
+
+def _say_ready(url: str, browser: bool) -> None:
+    print(f"Easel is ready: {url}", flush=True)
+    if browser:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it answers, and that ends the event streams before it waits for connections to close."""
+
+    studio: Studio
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl+C or a polite kill."""
+        self.studio.events.close()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,305 @@
+"""The database: jobs, finished pictures, file hashes. SQLite in the data folder, or any database SQLAlchemy knows by URL.
+
+Every method is one transaction and safe from any thread. It knows rows, not what they mean: order and states are the queue's business.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy import event
+
+from webui.schema.errors import ErrorInfo, StorageError
+from webui.schema.job import Job, JobStatus
+from webui.schema.result import PictureRecord
+from webui.schema.settings import PictureSettings
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+CHECK_LIMIT = 64 * 2**20
+"""Bytes up to which a database is checked page by page at start (a few ms); a larger one only when a query fails."""
+
+metadata = sa.MetaData()
+jobs = sa.Table(
+    "jobs", metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("lane", sa.String(32), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False, index=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("repeat", sa.Boolean, nullable=False),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("position", sa.Float, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("started", sa.Float),
+    sa.Column("ended", sa.Float, index=True),
+    sa.Column("error", sa.Text),
+    sa.Column("seed", sa.BigInteger),
+)
+pictures = sa.Table(
+    "pictures", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id"), nullable=False, index=True),
+    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("infotext", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("partial", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("job_id", "key"),
+)
+hashes = sa.Table(
+    "hashes", metadata,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("mtime", sa.Float, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+about = sa.Table("about", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+
+class Library:
+    """Rows in, rows out. `set_aside` names the damaged database that was moved away when this one was opened, if any."""
+
+    def __init__(self, url: str) -> None:
+        self.set_aside: Path | None = None
+        self._engine = sa.create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _configure_sqlite)
+        self._prepare(url)
+
+    @classmethod
+    def open(cls, path: Path) -> Library:
+        """Open or make the SQLite file. A damaged one is moved aside, kept, and named in `set_aside`. Raises `StorageError`."""
+        moved = _move_damaged(path)
+        library = cls(f"sqlite:///{path}")
+        library.set_aside = moved
+        return library
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _prepare(self, url: str) -> None:
+        try:
+            with self._engine.begin() as connection:
+                metadata.create_all(connection)
+                version = connection.scalar(sa.select(about.c.version))
+                if version is None:
+                    connection.execute(about.insert().values(version=VERSION))
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"The database {_without_password(url)} cannot be opened: {_reason(error)}.") from error
+        if version is not None and version > VERSION:
+            raise StorageError(
+                f"The database {_without_password(url)} was written by a newer Easel (format {version}, this one knows {VERSION}).",
+                hint="Start the newer Easel, or choose another --data-dir.",
+            )
+
+    # Jobs
+
+    def add_job(self, job: Job) -> None:
+        """Write a new job. Raises `StorageError`."""
+        self._execute(jobs.insert().values(**_job_row(job)))
+
+    def job(self, job_id: str) -> Job | None:
+        """The job, or None."""
+        rows = self._select(sa.select(jobs).where(jobs.c.id == job_id))
+        return _job(rows[0]) if rows else None
+
+    def jobs_with(self, *statuses: JobStatus) -> list[Job]:
+        """All jobs in one of these states, by position."""
+        return _readable(self._select(sa.select(jobs).where(jobs.c.status.in_(statuses)).order_by(jobs.c.position, jobs.c.created)))
+
+    def last_ended(self, count: int) -> list[Job]:
+        """The newest ended jobs, newest first."""
+        return _readable(self._select(sa.select(jobs).where(jobs.c.ended.is_not(None)).order_by(jobs.c.ended.desc()).limit(count)))
+
+    def change_job(self, job_id: str, **values: Any) -> None:
+        """Change columns of a job."""
+        if isinstance(values.get("error"), ErrorInfo):
+            values["error"] = values["error"].model_dump_json()
+        self._execute(jobs.update().where(jobs.c.id == job_id).values(**values))
+
+    def move_jobs(self, positions: dict[str, float]) -> None:
+        """Set the positions of waiting jobs, all or none."""
+        with self.begin() as connection:
+            for job_id, position in positions.items():
+                connection.execute(jobs.update().where(jobs.c.id == job_id).values(position=position))
+
+    def images_named(self) -> set[str]:
+        """The sha256 of every stored picture that some job's request names."""
+        rows = self._select(sa.select(jobs.c.request).where(jobs.c.request.contains('"sha256"')))
+        return {name for row in rows for name in re.findall(r'"sha256":\s*"([0-9a-f]{64})"', row.request)}
+
+    # Pictures
+
+    def add_picture(self, record: PictureRecord) -> PictureRecord:
+        """Write a finished picture (its `id` is ignored) and return it with its id; an older row of the same (job, key) is replaced."""
+        values = record.model_dump(exclude={"id"})
+        with self.begin() as connection:
+            connection.execute(pictures.delete().where(pictures.c.job_id == record.job_id, pictures.c.key == record.key))
+            key = connection.execute(pictures.insert().values(**values)).inserted_primary_key
+        return record.revise(id=key[0] if key else 0)
+
+    def picture(self, picture_id: int) -> PictureRecord | None:
+        """The picture, or None."""
+        rows = self._select(sa.select(pictures).where(pictures.c.id == picture_id))
+        return _picture(rows[0]) if rows else None
+
+    def pictures_of(self, job_id: str) -> list[PictureRecord]:
+        """The pictures of a job, in the order they were finished."""
+        return [_picture(row) for row in self._select(sa.select(pictures).where(pictures.c.job_id == job_id).order_by(pictures.c.id))]
+
+    def count_pictures(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """Finished pictures of each job."""
+        query = sa.select(pictures.c.job_id, sa.func.count()).where(pictures.c.job_id.in_(job_ids)).group_by(pictures.c.job_id)
+        return {row[0]: row[1] for row in self._select(query)}
+
+    # Plumbing
+
+    def begin(self) -> Transaction:
+        """A transaction: a connection whose errors become `StorageError`."""
+        return Transaction(self._engine)
+
+    def _execute(self, statement: sa.Executable) -> None:
+        with self.begin() as connection:
+            connection.execute(statement)
+
+    def _select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with self.begin() as connection:
+            return connection.execute(query).all()
+
+
+class HashTable:
+    """The sha256 of files, for `backend.catalog`: good as long as time and size of the file stay the same."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def get(self, path: str, mtime: float, size: int) -> str | None:
+        """The sha256 of a file that has not changed since it was computed."""
+        query = sa.select(hashes.c.sha256).where(hashes.c.path == path, hashes.c.mtime == mtime, hashes.c.size == size)
+        with self._library.begin() as connection:
+            return connection.scalar(query)
+
+    def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
+        """Keep a computed sha256."""
+        with self._library.begin() as connection:
+            connection.execute(hashes.delete().where(hashes.c.path == path))
+            connection.execute(hashes.insert().values(path=path, mtime=mtime, size=size, sha256=sha256))
+
+
+class Transaction:
+    """`engine.begin()` whose database errors become `StorageError`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._context = engine.begin()
+
+    def __enter__(self) -> sa.Connection:
+        try:
+            return self._context.__enter__()
+        except sa.exc.SQLAlchemyError as error:
+            raise _storage_error(error) from error
+
+    def __exit__(self, *details: Any) -> None:
+        try:
+            self._context.__exit__(*details)
+        except sa.exc.SQLAlchemyError as error:
+            raise _storage_error(error) from error
+        if isinstance(details[1], sa.exc.SQLAlchemyError):
+            raise _storage_error(details[1]) from details[1]
+
+
+def _storage_error(error: sa.exc.SQLAlchemyError) -> StorageError:
+    return StorageError(
+        f"The database cannot be read or written: {_reason(error)}.",
+        hint="Is the disk full or the data folder read-only? A damaged database is set aside at the next start.",
+    )
+
+
+def _reason(error: sa.exc.SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).split("\n")[0]
+
+
+def _without_password(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def _configure_sqlite(connection: Any, record: object) -> None:
+    # WAL: readers never wait for the writer. FULL: a commit survives a power cut, not only a killed process.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _move_damaged(path: Path) -> Path | None:
+    if not path.exists() or _is_sound(path):
+        return None
+    target = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(target.with_name(target.name + suffix))
+    except OSError as error:
+        raise StorageError(f"The database {path} is damaged and cannot be moved aside: {error.strerror or error}.") from error
+    log.error("the database %s is damaged; it was kept as %s and a new one begun", path, target.name)
+    return target
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        connection = sqlite3.connect(path, timeout=10)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if path.stat().st_size <= CHECK_LIMIT:
+                return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return True
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"The database {path} cannot be opened: {error}.") from error
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    row = job.model_dump(exclude={"request", "settings", "error"})
+    row["request"], row["settings"] = job.request.model_dump_json(), job.settings.model_dump_json()
+    row["error"] = job.error.model_dump_json() if job.error else None
+    return row
+
+
+def _readable(rows: Sequence[sa.Row[Any]]) -> list[Job]:
+    """The jobs this Easel understands. A row of another version that it does not stays in the database and is left out."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_job(row))
+        except ValidationError as error:
+            log.warning("job %s was written by another version and cannot be shown: %s", row.id, error.errors()[0]["msg"])
+    return found
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    values = dict(row._mapping)
+    for name in ("request", "settings", "error"):
+        values[name] = json.loads(values[name]) if values[name] else None
+    known = PictureSettings.model_fields  # a settings key of an older Easel is not an error
+    values["settings"] = {key: value for key, value in values["settings"].items() if key in known}
+    return Job.model_validate(values)
+
+
+def _picture(row: sa.Row[Any]) -> PictureRecord:
+    return PictureRecord.model_validate(dict(row._mapping))

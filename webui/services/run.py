@@ -1,0 +1,164 @@
+"""One job being run: counts the work, tells progress, saves pictures, and is the `Run` that scripts get. Knows the engine only by its contract."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from webui.engine.cancel import CancelToken
+from webui.engine.tools import Picture, RunTools, Step
+from webui.schema.event import Event, Preview, PictureSaved, Progress
+from webui.schema.generation import Txt2Img
+from webui.schema.job import Job
+from webui.schema.result import PictureRecord, PictureView
+from webui.schema.settings import MachineSettings
+from webui.services.library import Library
+from webui.services.outputs import Outputs, Saving
+
+REPORT_SECONDS = 0.1
+"""Least time between two progress events; the last step of a picture is always told."""
+
+
+class Engine(Protocol):
+    """What a run needs of `engine.runtime.Runtime`."""
+
+    def generate(self, request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
+        """Pictures one by one."""
+        ...
+
+
+class JobRun:
+    """Implements `plugins.script.Run` for one job."""
+
+    def __init__(
+        self, job: Job, engine: Engine, outputs: Outputs, library: Library, emit: Callable[[Event], None], token: CancelToken, machine: MachineSettings
+    ) -> None:
+        self.job = job
+        self.token = token
+        self.machine = machine
+        self._engine = engine
+        self._outputs = outputs
+        self._library = library
+        self._emit = emit
+        self._meter = Meter(job.id, emit)
+        self._seq = 0
+
+    def plan(self, requests: Sequence[Txt2Img]) -> None:
+        """Declare the cost of everything that will be generated."""
+        self._meter.plan(sum(work_of(request) for request in requests), sum(request.batch_count * request.batch_size for request in requests))
+
+    def generate(self, request: Txt2Img, key: str = "") -> list[PictureRecord]:
+        """Run the engine and save every picture as `key/0`, `key/1`, … (`0`, `1`, … without a key). Returns them in order, those that an
+        earlier run of the job finished included. Raises `Cancelled`, `WebuiError`."""
+        self.token.raise_if_interrupted()
+        count = request.batch_count * request.batch_size
+        names = [f"{key}/{index}" if key else str(index) for index in range(count)]
+        done = {row.key: row for row in self._library.pictures_of(self.job.id) if not row.partial}
+        finished = frozenset(index for index, name in enumerate(names) if name in done)
+        self._meter.begin(request)
+        futures: list[Future[PictureRecord]] = []
+        if len(finished) < count:
+            tools = RunTools(self.token, self._meter.report, self._preview, self.machine, finished)
+            for picture in self._engine.generate(request, tools):
+                futures.append(self._save(picture, names[picture.index]))
+                failed = next((future for future in futures if future.done() and future.exception()), None)
+                if failed:
+                    break  # the disk is full or gone: hours of pictures that cannot be kept help nobody
+        self._meter.phase("saving")
+        for future in futures:
+            record = future.result()
+            if not record.partial:
+                done[record.key] = record
+        self._meter.end(request)
+        self.token.raise_if_interrupted()
+        return [done[name] for name in names if name in done]
+
+    def _save(self, picture: Picture, name: str) -> Future[PictureRecord]:
+        if picture.partial:
+            name = f"{name}.partial-{time.time_ns()}"
+        return self._outputs.save(Saving(self.job, name, picture), self._saved)
+
+    def _saved(self, record: PictureRecord) -> None:
+        self._emit(PictureSaved(picture=PictureView.of(record)))
+
+    def _preview(self, width: int, height: int, jpeg: bytes) -> None:
+        self._seq += 1
+        url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+        self._emit(Preview(job_id=self.job.id, seq=self._seq, width=width, height=height, url=url))
+
+
+def work_of(request: Txt2Img) -> float:
+    """The cost of a request in sampling steps of one picture."""
+    return float(request.steps * request.batch_count * request.batch_size)
+
+
+class Meter:
+    """Turns the engine's steps into progress of the whole job with an estimate of the time left."""
+
+    def __init__(self, job_id: str, emit: Callable[[Event], None]) -> None:
+        self._job_id = job_id
+        self._emit = emit
+        self._total = 0.0
+        self._pictures = 0
+        self._before = 0.0
+        self._pictures_before = 0
+        self._request: Txt2Img | None = None
+        self._began: tuple[float, float] | None = None
+        self._told = 0.0
+        self._last = Step("loading", 0, 0, 0, 0)
+
+    def plan(self, work: float, pictures: int) -> None:
+        """So much is ahead in all."""
+        self._total, self._pictures = work, pictures
+
+    def begin(self, request: Txt2Img) -> None:
+        """A run begins. Without a plan the run is the whole."""
+        self._request = request
+        self._total = max(self._total, self._before + work_of(request))
+        self._pictures = max(self._pictures, self._pictures_before + request.batch_count * request.batch_size)
+
+    def end(self, request: Txt2Img) -> None:
+        """A run ended."""
+        self._before += work_of(request)
+        self._pictures_before += request.batch_count * request.batch_size
+
+    def phase(self, name: str) -> None:
+        """Something else than sampling goes on."""
+        last = self._last
+        self.report(Step(name, last.picture, last.pictures, last.step, last.steps))
+
+    def report(self, step: Step) -> None:
+        """The engine's report; told to the pages at most every 0.1 s, but never later than the end of a picture."""
+        now = time.monotonic()
+        same = step.phase == self._last.phase
+        self._last = step
+        if same and step.step < step.steps and now - self._told < REPORT_SECONDS:
+            return
+        self._told = now
+        fraction = self._fraction(step)
+        self._emit(
+            Progress(
+                job_id=self._job_id, picture=min(self._pictures_before + step.picture + 1, self._pictures), pictures=self._pictures, step=step.step,
+                steps=step.steps, fraction=fraction, eta=self._eta(now, step, fraction), phase=step.phase,
+            )
+        )
+
+    def _fraction(self, step: Step) -> float:
+        if not self._request or not self._total:
+            return 0.0
+        steps = self._request.steps
+        inside = min(step.step / step.steps, 1.0) * self._request.batch_size if step.steps else 0.0
+        return min((self._before + (step.picture + inside) * steps) / self._total, 1.0)
+
+    def _eta(self, now: float, step: Step, fraction: float) -> float | None:
+        """Seconds left at the pace since the first step was done; the first step itself often warms something up."""
+        if step.phase == "loading" or step.step < 1:
+            return None
+        if self._began is None:
+            self._began = (now, fraction)
+            return None
+        since, done = now - self._began[0], fraction - self._began[1]
+        return since / done * (1 - fraction) if done > 0 and since > 0.2 else None

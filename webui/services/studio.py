@@ -1,0 +1,273 @@
+"""The one door to the application: the page, the HTTP API and the A1111 edge all come through here, so they cannot differ."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from webui.backend.catalog import Catalog
+from webui.engine.prompt.tokens import count_tokens
+from webui.plugins.host import PluginHost
+from webui.plugins.registry import Registries
+from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
+from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
+from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
+from webui.schema.job import Job, JobStatus, JobView
+from webui.schema.model import Checkpoint
+from webui.schema.result import PictureRecord, PictureView
+from webui.schema.settings import PictureSettings, Settings
+from webui.services.events import EventBus
+from webui.services.folders import Folders
+from webui.services.images import ImageStore
+from webui.services.library import Library
+from webui.services.outputs import Outputs, copy_to_log
+from webui.services.queue import JobQueue
+from webui.services.settings import SettingsStore
+from webui.services.worker import Worker
+
+log = logging.getLogger(__name__)
+
+ENDED_SHOWN = 20
+"""Ended jobs in a snapshot."""
+
+UNUSED_PICTURE_SECONDS = 7 * 24 * 3600.0
+"""A stored picture that no job names is deleted after a week."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The long-lived objects, made by `webui.main`."""
+
+    folders: Folders
+    library: Library
+    settings: SettingsStore
+    events: EventBus
+    queue: JobQueue
+    outputs: Outputs
+    images: ImageStore
+    catalog: Catalog
+    registries: Registries
+    host: PluginHost
+    workers: tuple[Worker, ...]
+    checkpoint: str | None = None
+    """The checkpoint named on the command line."""
+
+    hashing: bool = True
+
+
+class Studio:
+    """Everything a person or a program can do."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.boot = secrets.token_hex(8)
+        self.registries = parts.registries
+        self.host = parts.host
+        self.events = parts.events
+        self.images = parts.images
+        self._warmed = threading.Event()
+
+    # Life
+
+    def start(self) -> None:
+        """Start the workers and tidy up. Waiting jobs of the last run begin at once."""
+        for complaint in self._parts.settings.complaints:
+            self.notify("settings", "warning", complaint)
+        if self._parts.library.set_aside:
+            name = self._parts.library.set_aside.name
+            self.notify("database", "error", f"The database was damaged. It was kept as .easel/{name}, and a new, empty one is used.")
+        self.host.call("startup", data_dir=self._parts.folders.own / "plugins")
+        for worker in self._parts.workers:
+            worker.start()
+        threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
+
+    def close(self) -> None:
+        """Interrupt what runs (its partial picture is kept), finish saving, close the database."""
+        self._parts.queue.close()
+        for worker in self._parts.workers:
+            worker.close()
+        self._parts.outputs.close()
+        self.host.call("shutdown")
+        self._parts.events.close()
+        self._parts.library.close()
+
+    def warm_up(self) -> None:
+        """A page is open: get ready for its first job. Only the first call does something."""
+        if not self._warmed.is_set():
+            self._warmed.set()
+            self._parts.workers[0].warm_up()
+
+    def notify(self, notice_id: str, level: Any, message: str) -> None:
+        """Tell every page something."""
+        self.events.publish(Notice(id=notice_id, level=level, message=message))
+
+    # Jobs
+
+    def submit(self, request: Txt2Img, repeat: bool = False, owner: str = "") -> Job:
+        """Check the request, let plugins revise it, and queue it. Raises `WebuiError` at the wrong field; then nothing is queued."""
+        request = self.check(request)
+        try:
+            snapshot = self.settings().snapshot(dict(request.settings))
+        except ValidationError as error:
+            info = field_errors(error)[0]
+            raise RequestError(info.message, field=f"settings.{info.field}") from error
+        job = self._parts.queue.put(request, snapshot, repeat, owner)
+        self._hash(request.checkpoint, snapshot)
+        return job
+
+    def check(self, request: Txt2Img) -> Txt2Img:
+        """The request as it will be queued: plugins heard, checkpoint put in, names and extension parameters checked. Raises `WebuiError`."""
+        request = self.host.revise("revise_request", "request", request)
+        self.registries.samplers.get(request.sampler, field="sampler")
+        self.registries.schedulers.get(request.scheduler, field="scheduler")
+        if request.script:
+            self.registries.scripts.get(request.script, field="script")
+        for key, values in request.ext.items():
+            try:
+                self.registries.params.get(key, field=f"ext.{key}").model_validate(values)
+            except ValidationError as error:
+                info = field_errors(error)[0]
+                raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
+        name = request.checkpoint or self.default_checkpoint()
+        if not name:
+            raise RequestError(
+                "There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {self._parts.folders.models / 'Stable-diffusion'} and press 🔄."
+            )
+        return request.revise(checkpoint=self._parts.catalog.get(name).name)
+
+    def _hash(self, checkpoint: str, snapshot: PictureSettings) -> None:
+        if not self._parts.hashing or not snapshot.enable_pnginfo or self._parts.catalog.get(checkpoint).sha256:
+            return
+        request = HashCheckpoint(checkpoint=checkpoint)
+        if all(job.request != request for job in self._parts.queue.waiting("cpu")):
+            self._parts.queue.put(request, snapshot)
+
+    def stop_job(self, job_id: str | None, skip: bool = False) -> None:
+        """Interrupt (or skip the batch of) the running job; without an id whatever runs on the device, if anything does. Raises `ConflictError`."""
+        workers = self._parts.workers if job_id else self._parts.workers[:1]
+        if not any(worker.stop_job(job_id, skip) for worker in workers) and job_id:
+            raise ConflictError(f"This job is {self._parts.queue.get(job_id).status}, not running.")
+
+    def cancel(self, job_id: str) -> None:
+        """Take a waiting job out of the queue."""
+        self._parts.queue.cancel(job_id)
+
+    def requeue(self, job_id: str) -> None:
+        """Put an ended job in line again."""
+        job = self._parts.queue.get(job_id)
+        if isinstance(job.request, Txt2Img):
+            self.check(job.request)
+        self._parts.queue.requeue(job_id)
+
+    def move(self, job_id: str, before: str | None) -> None:
+        """Put a waiting job before another, or last."""
+        self._parts.queue.move(job_id, before)
+
+    def stop_repeating(self) -> int:
+        """End "generate forever"."""
+        return self._parts.queue.stop_repeating()
+
+    def job(self, job_id: str) -> tuple[Job, list[PictureView]]:
+        """A job and its pictures."""
+        return self._parts.queue.get(job_id), [PictureView.of(row) for row in self._parts.library.pictures_of(job_id)]
+
+    def view(self, job: Job) -> JobView:
+        """The job as pages see it."""
+        return self._parts.queue.view(job)
+
+    def snapshot(self) -> Snapshot:
+        """Everything a page that just opened needs."""
+        library, queue = self._parts.library, self._parts.queue
+        active = library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED)
+        ended = library.last_ended(ENDED_SHOWN)
+        shown = [job for job in (*active, *ended) if isinstance(job.request, GenerationRequest)]
+        current = next((job for job in shown if job.status is JobStatus.RUNNING), None) or next((job for job in shown if job.status.ended), None)
+        pictures = library.pictures_of(current.id) if current else []
+        return Snapshot(
+            boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
+            pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
+            notices=self.events.notices(),
+        )
+
+    # Pictures
+
+    def picture(self, picture_id: int) -> PictureRecord:
+        """A finished picture. Raises `NotFoundError`, also when its file is gone."""
+        record = self._parts.library.picture(picture_id)
+        if record is None or not Path(record.path).is_file():
+            raise NotFoundError(f"There is no picture {picture_id}{' on the disk any more' if record else ''}.")
+        return record
+
+    def save_picture(self, picture_id: int) -> Path:
+        """A1111's Save button. Returns the path of the copy, relative to the data folder where it is below it."""
+        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / self.settings().outdir_save)
+        return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
+
+    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> None:
+        """Write the pictures as one zip; PNGs are stored as they are, they do not get smaller. Raises `NotFoundError` before anything is written."""
+        records = [self.picture(picture_id) for picture_id in picture_ids]
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, record in _distinct_names(records):
+                archive.write(record.path, name)
+
+    # Models, settings, prompts
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints, usable and not."""
+        return self._parts.catalog.checkpoints()
+
+    def default_checkpoint(self) -> str | None:
+        """Name of the checkpoint used when a request names none."""
+        return self._parts.checkpoint or self._parts.catalog.default()
+
+    def refresh_checkpoints(self) -> list[Checkpoint]:
+        """Look for new, changed and removed files."""
+        self._parts.catalog.refresh()
+        self.events.publish(CatalogChanged())
+        return self.checkpoints()
+
+    def settings(self) -> Settings:
+        """All settings."""
+        return self._parts.settings.get()
+
+    def change_settings(self, values: dict[str, Any]) -> Settings:
+        """Change some settings. Raises `RequestError` at the key."""
+        return self._parts.settings.change(values)
+
+    def count_tokens(self, text: str) -> tuple[int, int]:
+        """Tokens of a prompt and the limit of its chunks, as the engine counts."""
+        return count_tokens(text)
+
+    def _tidy(self) -> None:
+        try:
+            self.images.collect(self._parts.library.images_named(), UNUSED_PICTURE_SECONDS)
+        except (OSError, WebuiError):
+            log.exception("tidying up failed")
+
+
+def forward_to_plugins(host: PluginHost) -> Callable[[Event], None]:
+    """A listener for the event bus that tells plugins."""
+
+    def forward(event: Event) -> None:
+        if host.has("event_published"):
+            host.call("event_published", event=event)
+
+    return forward
+
+
+def _distinct_names(records: list[PictureRecord]) -> Iterator[tuple[str, PictureRecord]]:
+    seen: set[str] = set()
+    for record in records:
+        name = Path(record.path).name
+        if name in seen:
+            name = f"{record.id}-{name}"
+        seen.add(name)
+        yield name, record

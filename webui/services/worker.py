@@ -1,0 +1,219 @@
+"""The workers: one thread a lane, one job at a time. The device's worker is the only place that enters the engine, and so torch.
+
+A worker speaks `Executor.run(job, emit, cancel)`. Here the executor is the thread itself; beyond one machine it is another that runs the same
+self-contained job elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from webui.backend.catalog import Catalog
+from webui.engine.cancel import CancelToken
+from webui.engine.plan import draw_seed
+from webui.plugins.host import PluginHost
+from webui.plugins.registry import Registries
+from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
+from webui.schema.event import Event
+from webui.schema.generation import HashCheckpoint, Txt2Img
+from webui.schema.job import Job, JobStatus
+from webui.schema.machine import DeviceOptions
+from webui.schema.settings import MachineSettings
+from webui.services.library import Library
+from webui.services.outputs import Outputs
+from webui.services.queue import JobQueue
+from webui.services.run import JobRun
+
+if TYPE_CHECKING:
+    from webui.engine.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """Runs jobs of one lane."""
+
+    def warm_up(self) -> None:
+        """Do now what the first job would have to wait for."""
+        ...
+
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
+        """Run the job to its end. Raises `Cancelled` when `cancel` was set, `WebuiError` when it cannot be done."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class Worker:
+    """The thread of a lane: claim, run, mark ended. A failing job never ends the thread."""
+
+    def __init__(self, lane: str, queue: JobQueue, executor: Executor, emit: Callable[[Event], None]) -> None:
+        self.lane = lane
+        self._queue = queue
+        self._executor = executor
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._current: tuple[str, CancelToken] | None = None
+        self._stopping = False
+        self._warm = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name=f"worker {lane}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def warm_up(self) -> None:
+        """Ask the thread to warm up as soon as it has nothing else to do."""
+        self._warm.set()
+
+    def current(self) -> str | None:
+        """Id of the running job."""
+        with self._lock:
+            return self._current[0] if self._current else None
+
+    def stop_job(self, job_id: str | None, skip: bool = False) -> bool:
+        """Interrupt (or skip the batch of) the running job; with an id only if it is that one. False when it does not run."""
+        with self._lock:
+            if self._current is None or job_id not in (None, self._current[0]):
+                return False
+            token = self._current[1]
+        if skip:
+            token.skip()
+        else:
+            token.interrupt()
+        return True
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Interrupt what runs, keep its partial picture, end the thread. The queue must be closed first."""
+        self._stopping = True
+        self.stop_job(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._executor.close()
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            if self._warm.is_set():
+                self._warm.clear()
+                self._guard(self._executor.warm_up)
+            try:
+                job = self._queue.claim(self.lane, timeout=0.25)
+            except WebuiError:
+                log.exception("the queue cannot be read")
+                self._warm.wait(5.0)
+                continue
+            if job is not None:
+                self._run(job)
+
+    def _run(self, job: Job) -> None:
+        token = CancelToken()
+        with self._lock:
+            self._current = (job.id, token)
+        if self._stopping:
+            token.interrupt()
+        status, error = self._guard(lambda: self._executor.run(job, self._emit, token))
+        with self._lock:
+            self._current = None
+        try:
+            self._queue.end(job.id, status, error)
+        except WebuiError:
+            log.exception("the end of job %s could not be written", job.id)
+
+    def _guard(self, work: Callable[[], None]) -> tuple[JobStatus, ErrorInfo | None]:
+        try:
+            work()
+        except Cancelled:
+            return JobStatus.INTERRUPTED, None
+        except WebuiError as error:
+            log.warning("job failed: %s", error.message)
+            return JobStatus.FAILED, error.info
+        except Exception as error:  # the worker is one of the three places that may catch everything: a job fails, the server goes on
+            log.exception("job failed")
+            return JobStatus.FAILED, ErrorInfo(type=type(error).__name__, message=f"{type(error).__name__}: {error}", hint="The log tells more.")
+        return JobStatus.DONE, None
+
+
+class DeviceExecutor:
+    """Pictures, on the device of this process."""
+
+    def __init__(
+        self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
+        queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None],
+    ) -> None:
+        self._options = options
+        self._catalog = catalog
+        self._registries = registries
+        self._host = host
+        self._outputs = outputs
+        self._library = library
+        self._queue = queue
+        self._machine = machine
+        self._default = default
+        self._runtime: Runtime | None = None
+
+    def warm_up(self) -> None:
+        """Import torch and load the default checkpoint."""
+        runtime = self._engine()
+        name = self._default()
+        if name is not None:
+            runtime.preload(self._catalog.get(name), self._machine())
+
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
+        """Run a picture job, or the script it names."""
+        request = job.request
+        if not isinstance(request, Txt2Img):
+            raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
+        request = request.revise(seed=self._seed(job, request))
+        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
+        if request.script:
+            script = self._registries.scripts.get(request.script, field="script")
+            params = script.Params.model_validate(request.ext.get(script.id, {}))
+            script.run(run, request, params)
+        else:
+            run.plan([request])
+            run.generate(request)
+
+    def close(self) -> None:
+        """Give the device back."""
+        if self._runtime:
+            self._runtime.close()
+
+    def _seed(self, job: Job, request: Txt2Img) -> int:
+        if request.seed >= 0:
+            return request.seed
+        seed = job.seed if job.seed is not None else draw_seed()
+        if job.seed is None:
+            self._queue.keep_seed(job.id, seed)
+        return seed
+
+    def _engine(self) -> Runtime:
+        if self._runtime is None:
+            from webui.engine.runtime import Runtime  # the one door to torch: the page is served before it is imported
+
+            self._runtime = Runtime(self._options, self._catalog, self._registries, self._host)
+        return self._runtime
+
+
+class FileExecutor:
+    """Work on files that needs no device and holds no lease: hashing now."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def warm_up(self) -> None:
+        """Nothing to warm up."""
+
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
+        """Hash a checkpoint."""
+        request = job.request
+        if not isinstance(request, HashCheckpoint):
+            raise WebuiError(f"A job of kind {request.kind} needs the device.")
+        self._catalog.sha256(self._catalog.get(request.checkpoint), lambda done: cancel.raise_if_interrupted())
+
+    def close(self) -> None:
+        """Nothing to give back."""
