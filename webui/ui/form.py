@@ -1,0 +1,106 @@
+"""From a request class to a form and back: each field with a widget becomes one component, bound by its field path.
+
+Knows widgets and field paths; knows neither where on the page a component stands nor what happens to the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from webui.plugins.host import PluginHost
+from webui.plugins.registry import Params
+from webui.schema.errors import ErrorInfo, field_errors
+from webui.schema.generation import Txt2Img
+from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
+from webui.ui.translations import word
+
+Choices = list[tuple[str, str]]
+"""What a dropdown lists: (text shown, value)."""
+
+SHARED_ELEMENTS = {"checkpoint": "setting_sd_model_checkpoint"}
+"""Fields whose component stands outside the tab, with A1111's id for it."""
+
+
+class Form:
+    """The components of one request class. `sources` gives the entries of a dropdown by the name in its widget."""
+
+    def __init__(self, request: type[Txt2Img], tab: str, host: PluginHost, sources: Mapping[str, Callable[[], Choices]]) -> None:
+        self.request = request
+        self.tab = tab
+        self.host = host
+        self.sources = sources
+        self.components: dict[str, Component] = {}
+        self.elements: dict[str, str] = {}
+
+    def place(self, name: str, **look: Any) -> Component:
+        """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""
+        field = self.request.model_fields[name]
+        widget = widget_of(field)
+        if widget is None:
+            raise ValueError(f"{self.request.__name__}.{name} has no widget")
+        element = SHARED_ELEMENTS.get(name) or f"{self.tab}_{widget.elem or name}"
+        return self._make(name, element, field, widget, look)
+
+    def place_params(self, key: str, params: type[Params]) -> None:
+        """Make the components of `request.ext[key]` right here: every field of `params` that has a widget."""
+        for name, field in params.model_fields.items():
+            widget = widget_of(field)
+            if widget is not None:
+                self._make(f"ext.{key}.{name}", f"{self.tab}_{key}_{widget.elem or name}", field, widget, {})
+
+    def parse(self, fields: Mapping[str, Any]) -> Txt2Img | list[ErrorInfo]:
+        """The request that the raw component values by field path mean, or every error at its field; nothing is corrected."""
+        empty = [path for path, value in fields.items() if value is None and isinstance(self.components.get(path), (gr.Number, gr.Slider))]
+        errors = [ErrorInfo(type="RequestError", message="This box is empty.", field=path, hint="Enter a number.") for path in empty]
+        values = {path: value for path, value in fields.items() if "." not in path and path not in empty}
+        script = str(values.get("script") or "")
+        if script:
+            values["ext"] = {script: self._params(script, fields, errors)}
+        try:
+            request = self.request.model_validate(values)
+        except ValidationError as error:
+            return errors + field_errors(error)
+        return errors or request
+
+    def _params(self, key: str, fields: Mapping[str, Any], errors: list[ErrorInfo]) -> dict[str, Any]:
+        """The values under `ext.<key>.`; what its `Params` refuses is added to `errors`."""
+        prefix = f"ext.{key}."
+        values = {path.removeprefix(prefix): value for path, value in fields.items() if path.startswith(prefix)}
+        if key in self.host.registries.params and not any((error.field or "").startswith(prefix) for error in errors):
+            try:
+                self.host.registries.params.get(key).model_validate(values)
+            except ValidationError as error:
+                errors += [info.revise(field=prefix + info.field if info.field else None) for info in field_errors(error)]
+        return values
+
+    def _make(self, path: str, element: str, field: FieldInfo, widget: Widget, look: dict[str, Any]) -> Component:
+        """The one place where form components are made: named, bound, and announced to plugins."""
+        component = self._component(widget, field, {"elem_id": element, "label": word(widget.label), "interactive": True} | look)
+        self.components[path] = component
+        self.elements[path] = element
+        self.host.call("component_created", elem_id=element, component=component)
+        return component
+
+    def _component(self, widget: Widget, field: FieldInfo, common: dict[str, Any]) -> Component:
+        common.setdefault("value", field.get_default(call_default_factory=True))
+        if widget.info:
+            common["info"] = word(widget.info)
+        match widget:
+            case TextBox():
+                return gr.Textbox(lines=widget.lines, max_lines=max(widget.lines, 12), placeholder=word(widget.placeholder), **common)
+            case Number():
+                return gr.Number(precision=widget.precision, **common)
+            case Slider():
+                return gr.Slider(widget.minimum, widget.maximum, step=widget.step, **common)
+            case Dropdown():
+                choices = self.sources[widget.source]() if widget.source else [(name, name) for name in widget.choices]
+                return gr.Dropdown(choices, **common)
+            case Checkbox():
+                return gr.Checkbox(**common)
+        raise ValueError(f"There is no component for the widget {type(widget).__name__}.")

@@ -1,0 +1,38 @@
+"""The bar above the tabs: name, checkpoint picker with refresh, queue and theme buttons (drawn by `web/`)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from webui.services.studio import Studio
+from webui.ui.form import Choices, Form
+from webui.ui.parts.listen import listen
+from webui.ui.tabs.txt2img import checkpoint_choices
+
+RESCAN = "async (value) => { await window.easel.rescan(); return value; }"
+
+
+def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
+    """Lay the bar out. The list of checkpoints is read again when a page opens, at refresh, and when the server says that it changed."""
+    with gr.Row(elem_id="easel_top"):
+        gr.HTML('<span class="brand">Easel</span>', elem_id="easel_brand", padding=False)
+        with gr.Row(elem_id="quicksettings"):
+            picker = form.place("checkpoint", value=studio.default_checkpoint() or "", min_width=160, scale=1)
+            refresh = gr.Button("⟳", elem_id="refresh_sd_model_checkpoint", elem_classes="tool", min_width=40)
+            relist = gr.Button("", elem_id="easel_relist_checkpoints", elem_classes="out-of-sight")
+        gr.HTML("", elem_id="easel_tools", padding=False)
+    gr.HTML("", elem_id="easel_notices", padding=False)
+    reread = partial(list_checkpoints, studio)
+    listen(refresh.click, reread, inputs=[picker], outputs=[picker], preprocess=False, js=RESCAN)
+    for trigger in (relist.click, page.load):
+        listen(trigger, reread, inputs=[picker], outputs=[picker], preprocess=False)
+
+
+def list_checkpoints(studio: Studio, chosen: str | None) -> dict[str, Any]:
+    """The picker with the list as it is now; the choice stays while its file is there, else it becomes the default."""
+    choices: Choices = checkpoint_choices(studio)
+    known = {value for _, value in choices}
+    return gr.update(choices=choices, value=chosen if chosen in known else studio.default_checkpoint() or "")

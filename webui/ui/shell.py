@@ -1,0 +1,69 @@
+"""The page as a whole: builds Gradio's Blocks and mounts it at "/" of the app. The only long-lived thing of this package.
+
+Knows what stands on the page, not what a job is or how it runs: that is the studio's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import gradio as gr
+from fastapi import FastAPI
+
+import webui
+from webui.services.studio import Studio
+from webui.ui.form import Form
+from webui.ui.parts.listen import listen
+from webui.ui.parts.top import place_top
+from webui.ui.tabs.txt2img import make_form, place_tab
+from webui.ui.theme import page_theme
+from webui.ui.translations import page_i18n
+
+WEB = Path(__file__).parent / "web"
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What the command line says about the page."""
+
+    theme: Literal["auto", "light", "dark"] = "auto"
+    """What a browser shows that has not chosen for itself; `auto` follows its system."""
+
+    checkpoint_folder: str = "models/Stable-diffusion"
+    """Where to put model files; shown while there is none."""
+
+
+def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
+    """Build the page and serve it at "/". Routes that `app` already has win over it."""
+    form = make_form(studio)
+    blocks = build(form, studio)
+    gr.mount_gradio_app(
+        app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(form, page), css_paths=[WEB / "easel.css"],
+        ssr_mode=False, run_history=False, footer_links=[], show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
+        allowed_paths=[], favicon_path=str(WEB / "favicon.png"),
+    )
+
+
+def build(form: Form, studio: Studio) -> gr.Blocks:
+    """The Blocks with everything on it; `form` is filled on the way."""
+    with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
+        place_top(form, studio, blocks)
+        place_tab(form, studio)
+        for path, component in form.components.items():
+            # Kept by the browser itself, per field: a draft that survives reload and restart without a round trip.
+            listen(component.change, inputs=[component], js=f"(value) => window.easel.keep({json.dumps(path)}, value)")
+    return blocks
+
+
+def _head(form: Form, page: PageOptions) -> str:
+    """What the scripts must know before Gradio draws, `boot.js` itself (it puts the draft into the page), and the start of the rest."""
+    facts = {
+        "version": webui.__version__, "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
+        "elements": form.elements, "ids": {path: component._id for path, component in form.components.items()},
+    }
+    text = json.dumps(facts).replace("<", "\\u003c")
+    boot = (WEB / "boot.js").read_text(encoding="utf-8")
+    return f'<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'

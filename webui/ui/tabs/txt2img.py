@@ -1,0 +1,138 @@
+"""The txt2img tab: A1111's controls in A1111's order, with its ids. Generate only puts a job in line; everything that moves on the page (preview,
+pictures, queue, buttons for a running job) is drawn by `web/` from the event stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from webui.schema.errors import ErrorInfo, WebuiError
+from webui.schema.generation import Txt2Img
+from webui.services.studio import Studio
+from webui.ui.form import Choices, Form
+from webui.ui.parts.listen import listen
+from webui.ui.translations import word
+
+TAB = "txt2img"
+
+
+def checkpoint_choices(studio: Studio) -> Choices:
+    """The checkpoint list as the picker shows it; a file that cannot be used is marked, not hidden."""
+    return [(item.title if item.error is None else f"⚠ {item.title}", item.name) for item in studio.checkpoints()]
+
+
+def make_form(studio: Studio) -> Form:
+    """The (still empty) form of the tab."""
+    registries = studio.registries
+    return Form(
+        Txt2Img, TAB, studio.host,
+        {
+            "checkpoints": lambda: checkpoint_choices(studio),
+            "samplers": lambda: [(name, name) for name in registries.samplers],
+            "schedulers": lambda: [(name, name) for name in registries.schedulers],
+            "scripts": lambda: [("—", ""), *((script.title, script.id) for script in registries.scripts.values())],
+        },
+    )
+
+
+def place_tab(form: Form, studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    with gr.Column(elem_id=f"tab_{TAB}"):
+        with gr.Row(elem_id=f"{TAB}_toprow"):
+            with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
+                _place_prompt(form, "prompt", f"{TAB}_token_counter")
+                _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
+            buttons = _place_actions()
+        with gr.Row(elem_id=f"{TAB}_body"):
+            with gr.Column(elem_id=f"{TAB}_settings", scale=1):
+                _place_settings(form, studio)
+            with gr.Column(elem_id=f"{TAB}_results", scale=1):
+                gr.HTML("", elem_id=f"{TAB}_gallery_container", padding=False)
+    _wire_generate(form, studio, *buttons)
+
+
+def generate(form: Form, studio: Studio, repeat: bool, /, **fields: Any) -> dict[str, Any]:
+    """Put the form's request in line. Returns `{"id"}` of the job, or `{"errors"}` for the page to show at their fields."""
+    request = form.parse(fields)
+    if isinstance(request, list):
+        return _refusal(request)
+    try:
+        return {"id": studio.submit(request, repeat=repeat).id}
+    except WebuiError as error:
+        return _refusal([error.info])
+
+
+def _refusal(errors: list[ErrorInfo]) -> dict[str, Any]:
+    return {"errors": [error.model_dump() for error in errors]}
+
+
+def _place_prompt(form: Form, name: str, counter: str) -> None:
+    with gr.Group(elem_classes="prompt-box"):
+        form.place(name, elem_classes="prompt")
+        gr.HTML("", elem_id=counter, elem_classes="token-counter", padding=False)
+
+
+def _place_actions() -> tuple[gr.Button, gr.Button]:
+    """The column of buttons; gives Generate and its hidden twin that generates forever (chosen in Generate's context menu)."""
+    with gr.Column(elem_id=f"{TAB}_actions_column", scale=1, min_width=200):
+        start = gr.Button(word("generate"), elem_id=f"{TAB}_generate", variant="primary", size="lg")
+        forever = gr.Button(word("generate_forever"), elem_id=f"{TAB}_generate_forever", elem_classes="out-of-sight")
+        with gr.Row(elem_id=f"{TAB}_generate_box"):
+            gr.Button(word("interrupt"), elem_id=f"{TAB}_interrupt", interactive=False, min_width=80)
+            gr.Button(word("skip"), elem_id=f"{TAB}_skip", interactive=False, min_width=80)
+        gr.HTML("", elem_id=f"{TAB}_generate_note", padding=False)
+    return start, forever
+
+
+def _place_settings(form: Form, studio: Studio) -> None:
+    with gr.Row(elem_id=f"sampler_selection_{TAB}"):
+        form.place("sampler", min_width=130)
+        form.place("scheduler", min_width=130)
+        form.place("steps", min_width=180, scale=2)
+    with gr.Row(elem_id=f"{TAB}_dimensions_row"):
+        with gr.Column(elem_id=f"{TAB}_column_size", scale=4, min_width=200):
+            width = form.place("width")
+            height = form.place("height")
+        swap = gr.Button("⇅", elem_id=f"{TAB}_res_switch_btn", elem_classes="tool", min_width=40)
+        with gr.Column(elem_id=f"{TAB}_column_batch", scale=3, min_width=180):
+            form.place("batch_count")
+            form.place("batch_size")
+    listen(swap.click, inputs=[width, height], outputs=[width, height], js="(width, height) => [height, width]")
+    form.place("cfg_scale")
+    with gr.Row(elem_id=f"{TAB}_seed_row"):
+        seed = form.place("seed", min_width=120, scale=4)
+        randomise = gr.Button("🎲", elem_id=f"{TAB}_random_seed", elem_classes="tool", min_width=40)
+        reuse = gr.Button("♻", elem_id=f"{TAB}_reuse_seed", elem_classes="tool", min_width=40)
+    listen(randomise.click, outputs=[seed], js="() => -1")
+    listen(reuse.click, inputs=[seed], outputs=[seed], js="(seed) => window.easel.reuseSeed(seed)")
+    _place_scripts(form, studio)
+
+
+def _place_scripts(form: Form, studio: Studio) -> None:
+    """The script list, and under it the panel of the chosen script. Which panel shows is decided in the browser: no round trip."""
+    picker = form.place("script")
+    panels = []
+    for script in studio.registries.scripts.values():
+        panels.append(script.id)
+        with gr.Column(elem_id=f"{TAB}_script_{script.id}", elem_classes="script-panel"):
+            form.place_params(script.id, script.Params)
+    if panels:
+        listen(picker.change, inputs=[picker], js="(script) => window.easel.showScript(script)")
+
+
+def _wire_generate(form: Form, studio: Studio, start: gr.Button, forever: gr.Button) -> None:
+    answer = gr.JSON(visible=False, elem_id=f"{TAB}_answer")
+    for button, repeat in ((start, False), (forever, True)):
+        event = listen(
+            button.click, _bind(form, studio, repeat), inputs_kwargs=form.components, outputs=[answer],
+            preprocess=False, trigger_mode="multiple",
+        )
+        listen(event.then, inputs=[answer], js="(answer) => window.easel.answered(answer)")
+
+
+def _bind(form: Form, studio: Studio, repeat: bool) -> Callable[..., dict[str, Any]]:
+    """`generate` with its first three arguments filled in, in the shape Gradio can bind by name."""
+    return partial(generate, form, studio, repeat)

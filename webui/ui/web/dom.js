@@ -1,0 +1,50 @@
+// Making elements without innerHTML: prompts and model names are foreign text and only ever become text nodes.
+
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (name === 'text') element.textContent = value;
+    else element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const SVG = 'http://www.w3.org/2000/svg';
+const PATHS = {
+  up: 'M6 15l6-6 6 6', down: 'M6 9l6 6 6-6', close: 'M6 6l12 12M18 6L6 18', left: 'M15 5l-7 7 7 7', right: 'M9 5l7 7-7 7',
+  again: 'M4 12a8 8 0 1 0 2.5-5.8M4 4v4.5h4.5', grip: 'M9 6h.01M15 6h.01M9 12h.01M15 12h.01M9 18h.01M15 18h.01',
+  moon: 'M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z',
+  sun: 'M12 7.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9zM12 2v2.5M12 19.5V22M2 12h2.5M19.5 12H22M5 5l1.7 1.7M17.3 17.3L19 19M5 19l1.7-1.7M17.3 6.7L19 5',
+  save: 'M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6', zip: 'M4 7h16v13H4zM3 4h18v3H3zM10 11h4', download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
+  copy: 'M9 9h11v11H9zM5 15H4V4h11v1', seed: 'M4 12a8 8 0 0 1 13.7-5.6L20 9M20 4v5h-5M20 12a8 8 0 0 1-13.7 5.6L4 15M4 20v-5h5',
+  swap: 'M8 4v15M4.5 7.5L8 4l3.5 3.5M16 20V5M12.5 16.5L16 20l3.5-3.5',
+  dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
+};
+
+export function icon(name) {
+  const svg = document.createElementNS(SVG, 'svg');
+  for (const [key, value] of Object.entries({ viewBox: '0 0 24 24', class: 'icon', 'aria-hidden': 'true', focusable: 'false' })) svg.setAttribute(key, value);
+  const path = document.createElementNS(SVG, 'path');
+  path.setAttribute('d', PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// A button of ours; `label` is its accessible name, shown as text unless it is only an icon.
+export function button(name, label, onclick, { text = '', ...props } = {}) {
+  return h('button', { type: 'button', 'aria-label': text ? undefined : label, title: label, onclick, ...props }, name && icon(name), text && h('span', { text }));
+}
+
+export const byId = (id) => document.getElementById(id);
+
+// Resolves once every id is in the page: Gradio draws when it is ready.
+export function present(...ids) {
+  const found = () => ids.every(byId);
+  return new Promise((resolve) => {
+    if (found()) return resolve();
+    new MutationObserver((_, observer) => { if (found()) { observer.disconnect(); resolve(); } }).observe(document.body, { childList: true, subtree: true });
+  });
+}

@@ -1,0 +1,79 @@
+// Starts everything once Gradio has drawn the page: the views, the event stream, the keys.
+
+import { button, byId, icon, present } from './dom.js';
+import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
+import { mountQueue, queueIsOpen, toggle } from './queue.js';
+import { apply, change, running, state } from './store.js';
+import { connect } from './stream.js';
+import { mountNotices } from './toast.js';
+import { mountViewer } from './viewer.js';
+import { get } from './api.js';
+import { t } from './words.js';
+
+const { easel, easelPage: page } = window;
+
+let boot = null;
+connect(receive, (up) => { if (state.up !== up) change({ up }); });
+present('easel_tools', 'easel_notices', 'txt2img_gallery_container', 'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
+  page.elements.prompt, page.elements.negative_prompt).then(start);
+
+function start() {
+  const theme = themeButton();
+  mountNotices();
+  mountViewer();
+  mountForm();
+  byId('easel_tools').replaceChildren(mountQueue(), theme);
+  document.addEventListener('keydown', onKey, true);
+  loadCheckpoints();
+  document.documentElement.dataset.easel = 'ready';
+}
+
+function receive(event) {
+  apply(event);
+  if (event.type === 'snapshot') {
+    if (boot !== null && boot !== event.boot) restarted();
+    boot = event.boot;
+  }
+  if (event.type === 'catalog') { byId('easel_relist_checkpoints')?.click(); loadCheckpoints(); }
+  if (event.type === 'ui_changed') location.reload(); // every field comes back from the draft
+}
+
+// The server came back as another process: the page goes on as it is, unless it is of another version.
+async function restarted() {
+  const { version } = await get('ping').catch(() => page);
+  if (version !== page.version) location.reload();
+  else { easel.recount?.(); loadCheckpoints(); }
+}
+
+function themeButton() {
+  const face = button('moon', t('theme_dark'), () => {
+    const next = easel.isDark() ? 'light' : 'dark';
+    localStorage.setItem('easel.theme', JSON.stringify(next));
+    easel.paint();
+    draw();
+  }, { id: 'easel_theme', class: 'icon-button' });
+  const draw = () => {
+    const dark = easel.isDark();
+    face.replaceChildren(icon(dark ? 'sun' : 'moon'));
+    face.title = t(dark ? 'theme_light' : 'theme_dark');
+    face.setAttribute('aria-label', face.title);
+  };
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  addEventListener('storage', (event) => { if (event.key === 'easel.theme') { easel.paint(); draw(); } }); // chosen in another tab
+  draw();
+  return face;
+}
+
+function onKey(event) {
+  if (event.isComposing) return; // Enter that ends a Chinese input
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); event.stopPropagation(); generate(); }
+  else if (event.key === 'Enter' && event.altKey) { event.preventDefault(); event.stopPropagation(); if (running()) skipBatch(); }
+  else if (event.key === 'Escape') onEscape(event);
+}
+
+// Esc closes what is open first; only then it interrupts.
+function onEscape(event) {
+  if (document.querySelector('dialog[open], .menu:not([hidden]), [aria-expanded="true"][role="listbox"], ul.options')) return;
+  if (queueIsOpen()) { event.preventDefault(); toggle(); }
+  else if (running()) { event.preventDefault(); interrupt(); }
+}

@@ -1,0 +1,67 @@
+// One event stream for all tabs of a browser (browsers allow six connections to a server, so a stream per tab would lock the seventh out). The tab
+// that holds the lock reads the stream and tells the others; when it closes, the next tab gets the lock.
+
+import { get } from './api.js';
+
+const channel = new BroadcastChannel('easel');
+const RETRY_FIRST = 700, RETRY_MOST = 5000, LEASE = 4000;
+
+// `onEvent(event)` for each event; `onLink(up)` when the connection to the server comes or goes.
+export function connect(onEvent, onLink) {
+  let behind = []; // events that came before the first snapshot
+  const deliver = (message) => {
+    if ('up' in message) return onLink(message.up);
+    if (behind && message.event.type !== 'snapshot') return behind.push(message.event);
+    onEvent(message.event);
+    const late = behind || [];
+    behind = null;
+    late.forEach(onEvent);
+  };
+  const share = (message) => { deliver(message); channel.postMessage(message); };
+  channel.onmessage = ({ data }) => deliver(data);
+
+  const refetch = async (wait = RETRY_FIRST) => {
+    try {
+      deliver({ event: await get('state') });
+      onLink(true);
+    } catch {
+      onLink(false);
+      setTimeout(refetch, wait, Math.min(wait * 2, RETRY_MOST));
+    }
+  };
+  refetch();
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) refetch(); }); // a laptop that slept
+  elect(() => lead(share));
+}
+
+function lead(share, wait = RETRY_FIRST) {
+  const source = new EventSource('api/v1/events');
+  source.onmessage = ({ data }) => {
+    const event = JSON.parse(data);
+    if (event.type === 'snapshot') { wait = RETRY_FIRST; share({ up: true }); }
+    share({ event });
+  };
+  source.onerror = () => {
+    source.close();
+    share({ up: false });
+    setTimeout(lead, wait, share, Math.min(wait * 1.6, RETRY_MOST));
+  };
+}
+
+function elect(run) {
+  if (navigator.locks) return void navigator.locks.request('easel-stream', () => { run(); return new Promise(() => {}); });
+  // Web Locks exist only on https and localhost. On plain http (--listen) the stream's holder renews a lease in localStorage instead.
+  const me = Math.random().toString(36).slice(2);
+  const read = () => { try { return JSON.parse(localStorage.getItem('easel.stream')) || {}; } catch { return {}; } };
+  const renew = () => localStorage.setItem('easel.stream', JSON.stringify({ holder: me, until: Date.now() + LEASE }));
+  let leading = false;
+  const watch = () => {
+    const lease = read();
+    if (leading || lease.holder === me) renew();
+    if (!leading && lease.holder === me) { leading = true; run(); }
+    else if (!leading && !(lease.until > Date.now())) renew(); // taken if nobody writes over it until the next look
+  };
+  watch();
+  setInterval(watch, LEASE / 4);
+  addEventListener('pagehide', () => { if (leading) localStorage.removeItem('easel.stream'); });
+}
