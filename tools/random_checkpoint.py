@@ -22,7 +22,7 @@ from webui.backend.families.sd1 import as_convolution, build_modules, to_ldm_nam
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, TextConfig, UNetConfig, VaeConfig
 
 TINY = Sd1Config(
-    unet=UNetConfig(channels=(32, 64), attention=(True, False), layers=1, heads=4, context=32, groups=16),
+    unet=UNetConfig(channels=(32, 64), attention=(False, True), layers=1, heads=4, context=32, groups=16),
     vae=VaeConfig(channels=(16, 16, 32, 32), layers=1, groups=8),
     text_encoder=TextConfig(width=32, inner=64, layers=2, heads=2),
 )

@@ -75,6 +75,7 @@ class Catalog:
             raise self._unknown(name)
         current = self._current(entry)
         if current.error is not None:
+            identify(Path(current.path))  # raises with the hint, which the list does not keep
             raise ModelError(current.error, field="checkpoint")
         return current
 

@@ -58,11 +58,5 @@ def karras(n: int, sigma_min: float, sigma_max: float, model: SigmaTable | None 
     return _end_with_zero((high + ramp * (low - high)) ** rho)
 
 
-def scaled_linear_alphas(beta_start: float, beta_end: float, timesteps: int) -> Tensor:
-    """Cumulative alphas of SD's training, float32 of a float64 product: betas linear in their square root (Rombach et al. 2022)."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, dim=0).float()
-
-
 def _end_with_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])

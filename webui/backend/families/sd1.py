@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from webui.backend.components import Components, ModuleCall
 from webui.backend.device import Device
 from webui.backend.families import ldm_keys
 from webui.backend.families.sd1_config import Sd1Config, TextConfig, UNetConfig, VaeConfig, read_config
@@ -121,6 +122,54 @@ def load(checkpoint: Checkpoint, device: Device) -> Sd1Modules:
         raise ModelError(f"{checkpoint.name} cannot be read: {error}", field="checkpoint", hint="Download the file again.") from error
     _restore_buffers(modules.text_encoder, device.device)
     return modules
+
+
+@dataclass(frozen=True, eq=False)
+class SdAutoencoder:
+    """`components.Autoencoder` over diffusers' KL autoencoder."""
+
+    vae: AutoencoderKL
+    scaling: float
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Autoencoder.decode`."""
+        return self.vae.decode((latents / self.scaling).to(self.vae.dtype), return_dict=False)[0].float()
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """See `Autoencoder.encode`."""
+        return self.vae.encode(pictures.to(self.vae.dtype), return_dict=False)[0].mode().float() * self.scaling
+
+
+def load_components(checkpoint: Checkpoint, device: Device) -> Components:
+    """A checkpoint ready to run. Raises `ModelError` like `load`."""
+    modules = load(checkpoint, device)
+    unet, text_encoder, config = modules.unet, modules.text_encoder, modules.config
+    if device.attention == "xformers":
+        unet.enable_xformers_memory_efficient_attention()
+
+    def denoise(call: ModuleCall) -> Tensor:
+        residuals = call.residuals
+        return unet(
+            call.x, call.t, call.context, cross_attention_kwargs=dict(call.patches) or None, added_cond_kwargs=dict(call.added) or None,
+            down_block_additional_residuals=residuals.down if residuals else None,
+            mid_block_additional_residual=residuals.middle if residuals else None, return_dict=False,
+        )[0]
+
+    def encode_text(tokens: Tensor) -> Tensor:
+        return text_encoder(tokens).last_hidden_state
+
+    scheduler = config.scheduler
+    return Components(
+        checkpoint, device, denoise, encode_text, SdAutoencoder(modules.vae, config.vae.scaling), scheduler.prediction,
+        scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels,
+        {"unet": unet, "vae": modules.vae, "text_encoder": text_encoder},
+    )
+
+
+def scaled_linear_alphas(beta_start: float, beta_end: float, timesteps: int) -> Tensor:
+    """Cumulative alphas of the training, float32 of a float64 product: betas linear in their square root (Rombach et al. 2022, LDM's `ddpm.py`)."""
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, dim=0).float()
 
 
 def _parts(config: Sd1Config) -> list[tuple[str, str, dict[str, str] | None]]:
