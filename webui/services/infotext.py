@@ -21,7 +21,7 @@ def write_infotext(plan: Plan, index: int, sha256: str | None) -> str:
         "Steps": first.steps,
         "Sampler": plan.sampler.name,
         "Schedule type": plan.schedule_label,
-        "CFG scale": first.cfg_scale,
+        "CFG scale": first.cfg,
         "Seed": plan.seeds[index],
         "Size": f"{first.width}x{first.height}",
         "Model hash": sha256[:10] if sha256 else None,

@@ -47,8 +47,11 @@ class JobQueue:
         self._announce(job)
         return job
 
-    def claim(self, lane: str, timeout: float | None = None) -> Job | None:
-        """Wait for the next job of a lane and mark it running. None after `timeout` seconds, or when the queue was closed."""
+    def claim(self, lane: str, timeout: float | None = None, claimed: Callable[[Job], None] = lambda job: None) -> Job | None:
+        """Wait for the next job of a lane and mark it running. None after `timeout` seconds, or when the queue was closed.
+
+        `claimed` is called before anybody hears that it runs, so that whoever hears it can stop it.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._closed:
@@ -63,6 +66,7 @@ class JobQueue:
                 self._changed.wait(left)
             else:
                 return None
+        claimed(job)
         self._announce(job)
         return job
 

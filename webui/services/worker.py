@@ -102,20 +102,22 @@ class Worker:
                 self._warm.clear()
                 self._guard(self._executor.warm_up)
             try:
-                job = self._queue.claim(self.lane, timeout=0.25)
+                job = self._queue.claim(self.lane, 0.25, self._begin)
             except WebuiError:
                 log.exception("the queue cannot be read")
                 self._warm.wait(5.0)
                 continue
-            if job is not None:
-                self._run(job)
+            if job is not None and self._current is not None:
+                self._run(job, self._current[1])
 
-    def _run(self, job: Job) -> None:
+    def _begin(self, job: Job) -> None:
         token = CancelToken()
         with self._lock:
             self._current = (job.id, token)
         if self._stopping:
             token.interrupt()
+
+    def _run(self, job: Job, token: CancelToken) -> None:
         status, error = self._guard(lambda: self._executor.run(job, self._emit, token))
         with self._lock:
             self._current = None

@@ -1,0 +1,122 @@
+"""A job being run: pictures saved, partial ones kept, finished ones not made twice, progress that adds up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.services.conftest import PaintEngine, Recorder
+from webui.engine.cancel import CancelToken
+from webui.schema.errors import Cancelled, StorageError
+from webui.schema.event import PictureSaved, Progress
+from webui.schema.generation import Txt2Img
+from webui.schema.job import Job
+from webui.schema.settings import MachineSettings
+from webui.services.library import Library
+from webui.services.outputs import Outputs
+from webui.services.run import JobRun
+
+
+@pytest.fixture
+def run(job: Job, engine: PaintEngine, outputs: Outputs, library: Library, events: Recorder, token: CancelToken) -> JobRun:
+    """A run of the fixture's job."""
+    return JobRun(job, engine, outputs, library, events.publish, token, MachineSettings())
+
+
+def request_of(job: Job) -> Txt2Img:
+    """The job's request."""
+    assert isinstance(job.request, Txt2Img)
+    return job.request
+
+
+def test_pictures_are_on_disk_before_they_are_announced(run: JobRun, job: Job, events: Recorder) -> None:
+    seen: list[bool] = []
+    inner = run._emit
+    run._emit = lambda event: (seen.append(Path(events_path(run, event)).is_file()) if isinstance(event, PictureSaved) else None, inner(event))[1]
+    records = run.generate(request_of(job))
+    assert seen == [True] * 4
+    assert [record.key for record in records] == ["0", "1", "2", "3"] and [record.seed for record in records] == [10, 11, 12, 13]
+    with Image.open(records[1].path) as image:
+        assert image.text["parameters"] == records[1].infotext  # type: ignore[attr-defined]
+        easel = json.loads(image.text["easel"])  # type: ignore[attr-defined]
+    assert easel["request"]["seed"] == 10 and easel["index"] == 1 and easel["request"]["prompt"] == "a house"
+
+
+def events_path(run: JobRun, event: PictureSaved) -> str:
+    """Where the announced picture lies."""
+    record = run._library.picture(event.picture.id)
+    assert record is not None
+    return record.path
+
+
+def test_interrupt_keeps_the_partial_picture_and_a_second_run_goes_on(run: JobRun, job: Job, engine: PaintEngine, library: Library, token: CancelToken) -> None:
+    steps: list[int] = []
+
+    def stop_in_the_second_batch(step: int) -> None:
+        steps.append(step)
+        if len(steps) == 5:
+            token.interrupt()
+
+    engine.at_step = stop_in_the_second_batch
+    with pytest.raises(Cancelled):
+        run.generate(request_of(job))
+    rows = library.pictures_of(job.id)
+    assert [row.partial for row in rows] == [False, False, True, True]
+    engine.made.clear()
+    engine.at_step = lambda step: None
+    again = JobRun(job, engine, run._outputs, library, lambda event: None, CancelToken(), MachineSettings())
+    records = again.generate(request_of(job))
+    assert engine.made == [12, 13]
+    assert [record.key for record in records] == ["0", "1", "2", "3"] and not any(record.partial for record in records)
+
+
+def test_skip_goes_on_with_the_next_batch(run: JobRun, job: Job, engine: PaintEngine, library: Library, token: CancelToken) -> None:
+    calls: list[int] = []
+
+    def skip_first(step: int) -> None:
+        calls.append(step)
+        if len(calls) == 2:
+            token.skip()
+
+    engine.at_step = skip_first
+    records = run.generate(request_of(job))
+    assert [row.partial for row in library.pictures_of(job.id)] == [True, True, False, False]
+    assert [record.key for record in records] == ["2", "3"]
+
+
+def test_children_of_a_script_have_keys_of_their_own(run: JobRun, job: Job, engine: PaintEngine) -> None:
+    single = request_of(job).revise(batch_count=1, batch_size=1)
+    run.plan([single, single])
+    assert [record.key for record in run.generate(single, "left")] == ["left/0"]
+    assert [record.key for record in run.generate(single, "right")] == ["right/0"]
+    engine.made.clear()
+    assert [record.key for record in run.generate(single, "left")] == ["left/0"] and engine.made == []
+
+
+def test_progress_grows_to_one_over_the_whole_plan(run: JobRun, job: Job, events: Recorder) -> None:
+    request = request_of(job)
+    run.plan([request, request])
+    run.generate(request, "a")
+    half = [event.fraction for event in events if isinstance(event, Progress)]
+    run.generate(request, "b")
+    fractions = [event.fraction for event in events if isinstance(event, Progress) and event.phase == "sampling"]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0)
+    assert max(half) == pytest.approx(0.5)
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert (last.pictures, last.picture) == (8, 7)
+
+
+def test_a_folder_that_cannot_be_written_fails_the_job_with_words(run: JobRun, job: Job, outputs: Outputs, engine: PaintEngine) -> None:
+    outputs.folder.write_text("a file where the folder should be")
+    with pytest.raises(StorageError) as caught:
+        run.generate(request_of(job))
+    assert str(outputs.folder) in caught.value.message and caught.value.hint
+
+
+def test_pictures_not_to_be_kept_go_to_the_scratch_folder(run: JobRun, job: Job, outputs: Outputs) -> None:
+    run.job = job.revise(settings=job.settings.revise(samples_save=False))
+    records = run.generate(request_of(job))
+    assert all(Path(record.path).is_relative_to(outputs.scratch) for record in records)

@@ -1,0 +1,143 @@
+"""A worker: one job at a time, stopped by its token, never ended by a failing job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.services.conftest import Recorder
+from webui.engine.cancel import CancelToken
+from webui.schema.errors import ModelError
+from webui.schema.event import Event, JobChanged
+from webui.schema.generation import Txt2Img
+from webui.schema.job import Job, JobStatus
+from webui.schema.settings import PictureSettings
+from webui.services.queue import JobQueue
+from webui.services.worker import Worker
+
+Work = Callable[[Job, CancelToken], None]
+
+
+class Scripted:
+    """An executor that does what the test says, and notices when two jobs run at once."""
+
+    def __init__(self) -> None:
+        self.work: Work = lambda job, token: None
+        self.running = 0
+        self.most = 0
+        self.warmed = threading.Event()
+        self.closed = False
+
+    def warm_up(self) -> None:
+        """Notice."""
+        self.warmed.set()
+
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
+        """Count and work."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            self.work(job, cancel)
+        finally:
+            self.running -= 1
+
+    def close(self) -> None:
+        """Notice."""
+        self.closed = True
+
+
+@pytest.fixture
+def executor() -> Scripted:
+    """The scripted executor."""
+    return Scripted()
+
+
+@pytest.fixture
+def worker(queue: JobQueue, executor: Scripted, events: Recorder) -> Iterator[Worker]:
+    """A started worker."""
+    worker = Worker("device:0", queue, executor, events.publish)
+    worker.start()
+    yield worker
+    queue.close()
+    worker.close()
+    assert executor.closed
+
+
+def put(queue: JobQueue, prompt: str = "") -> str:
+    """Queue a job."""
+    return queue.put(Txt2Img(prompt=prompt), PictureSettings()).id
+
+
+def ended(events: Recorder, job_id: str) -> JobChanged:
+    """Wait for the end of a job."""
+    event = events.wait_for(lambda event: isinstance(event, JobChanged) and event.job.id == job_id and event.job.status.ended)
+    assert isinstance(event, JobChanged)
+    return event
+
+
+def test_three_jobs_in_order_never_two_at_once(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
+    order: list[str] = []
+    executor.work = lambda job, token: order.append(job.id)
+    ids = [put(queue, str(number)) for number in range(3)]
+    assert ended(events, ids[-1]).job.status is JobStatus.DONE
+    assert order == ids and executor.most == 1
+
+
+def test_a_failing_job_tells_why_and_the_next_one_runs(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
+    def work(job: Job, token: CancelToken) -> None:
+        if isinstance(job.request, Txt2Img) and job.request.prompt == "bad":
+            raise ModelError("The file is cut off.", field="checkpoint", hint="Get it again.")
+        if isinstance(job.request, Txt2Img) and job.request.prompt == "broken":
+            raise ZeroDivisionError("oops")
+
+    executor.work = work
+    bad, broken, good = put(queue, "bad"), put(queue, "broken"), put(queue, "good")
+    assert ended(events, good).job.status is JobStatus.DONE
+    errors = [queue.get(job_id).error for job_id in (bad, broken)]
+    assert errors[0] and errors[0].message == "The file is cut off." and errors[0].field == "checkpoint"
+    assert errors[1] and errors[1].message == "ZeroDivisionError: oops"
+
+
+def test_interrupt_reaches_the_running_job_only(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
+    started = threading.Event()
+
+    def work(job: Job, token: CancelToken) -> None:
+        started.set()
+        while not token.interrupted:
+            threading.Event().wait(0.005)
+        token.raise_if_interrupted()
+
+    executor.work = work
+    first, second = put(queue), put(queue)
+    assert started.wait(5)
+    assert worker.stop_job(second) is False
+    assert worker.current() == first and worker.stop_job(first) is True
+    assert ended(events, first).job.status is JobStatus.INTERRUPTED
+    events.wait_for(lambda event: isinstance(event, JobChanged) and event.job.id == second and event.job.status is JobStatus.RUNNING)
+    worker.stop_job(None)
+    assert ended(events, second).job.status is JobStatus.INTERRUPTED
+    assert worker.stop_job(None) is False
+
+
+def test_closing_interrupts_and_leaves_the_waiting(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
+    started = threading.Event()
+
+    def work(job: Job, token: CancelToken) -> None:
+        started.set()
+        while not token.interrupted:
+            threading.Event().wait(0.005)
+        token.raise_if_interrupted()
+
+    executor.work = work
+    first, second = put(queue), put(queue)
+    assert started.wait(5)
+    queue.close()
+    worker.close()
+    assert queue.get(first).status is JobStatus.INTERRUPTED and queue.get(second).status is JobStatus.QUEUED
+
+
+def test_warm_up_happens_on_the_thread(executor: Scripted, worker: Worker) -> None:
+    worker.warm_up()
+    assert executor.warmed.wait(5)
