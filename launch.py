@@ -42,6 +42,7 @@ except ImportError:  # Windows
 ROOT = os.path.dirname(os.path.abspath(__file__))
 OLDEST = (3, 11)
 GIB = 1 << 30
+NO_PIP = "its pip is gone"
 
 PIP_TROUBLE = (
     (r"No space left on device|Errno 28\b|WinError 112", "The disk is full.", "Free about {need} GB and start again; what is already there is kept."),
@@ -56,8 +57,8 @@ PIP_TROUBLE = (
      "Start again; if it comes back: `{python} -m pip cache purge`."),
     (r"not a trusted or secure host", "The package index is not served by HTTPS, so pip does not use it.",
      "Give its https:// address, or name the host in PIP_TRUSTED_HOST."),
-    (r"No matching distribution found for (?P<what>[^\s(]+)", "Python {version} gets no package {what} here: the index lacks it or cannot be reached.",
-     "Check the connection; use Python 3.11 to 3.13 on 64-bit Linux, Windows or macOS; see whether PIP_INDEX_URL or EASEL_TORCH_INDEX is right."),
+    (r"No matching distribution found for (?P<what>[^\s(]+)", "Python {version} gets no package {what} here: the index lacks it or is out of reach.",
+     "Check the connection; use Python 3.11 to 3.13 on 64-bit Linux, Windows or macOS; check PIP_INDEX_URL and EASEL_TORCH_INDEX."),
     (r"ResolutionImpossible|conflicting dependencies", "The packages contradict each other.",
      "Take your changes out of requirements.txt, or try --reinstall."),
     (r"Permission denied|Errno 13\b|WinError 5\b", "A file of the environment cannot be written.",
@@ -128,9 +129,17 @@ class Environment:
         answer = ask([self.python, "-c", "import sys; print(*sys.version_info[:2])"])
         if answer is None or tuple(map(int, answer.split())) < OLDEST:
             return "its Python does not run or is too old"
-        if ask([self.python, "-m", "pip", "--version"]) is None and ask([self.python, "-m", "ensurepip", "--upgrade"]) is None:
-            return "it has no pip"
-        return None
+        return None if self.has_pip() else NO_PIP
+
+    def has_pip(self) -> bool:
+        """True when pip runs."""
+        return ask([self.python, "-m", "pip", "--version"]) is not None
+
+    def mend_pip(self) -> bool:
+        """Put pip back without touching the gigabytes beside it; False when that fails."""
+        for folder in glob.glob(os.path.join(self.packages() or os.devnull, "pip-*.dist-info")):
+            shutil.rmtree(folder, ignore_errors=True)  # else ensurepip believes that pip is there
+        return ask([self.python, "-m", "ensurepip", "--upgrade"]) is not None and self.has_pip()
 
     def make(self, reason: str) -> None:
         """Make it anew. Raises `Trouble` when this Python cannot."""
@@ -283,7 +292,9 @@ def set_up(environment: Environment, kind: str, anew: bool) -> bool:
     with locked(environment.folder + ".lock"):
         fault = environment.fault()
         check_disk(environment)
-        if fault or anew:
+        if fault == NO_PIP and environment.mend_pip():
+            fault = None
+        if anew or fault:
             environment.make(fault or "asked for by --reinstall")
         for stamp in glob.glob(os.path.join(environment.folder, "easel-stamp-*")):
             os.remove(stamp)
