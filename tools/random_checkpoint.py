@@ -1,4 +1,6 @@
-"""Makes a checkpoint with random weights in genuine Stable Diffusion 1.x layout: `python tools/random_checkpoint.py PATH [--size tiny|full] [--seed N]`.
+"""Makes a checkpoint with random weights in genuine Stable Diffusion 1.x layout.
+
+    python tools/random_checkpoint.py PATH [--size tiny|full] [--seed N]
 
 `tiny` is a model of a few megabytes whose UNet runs in milliseconds, for tests and for a machine without models; `full` has exactly SD 1.5's sizes
 (2.1 GB), for measurements. The pictures are abstract, but they change with prompt and seed. Tensors are written one by one.
@@ -74,7 +76,7 @@ def _tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> to
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Makes a checkpoint with random weights in Stable Diffusion 1.x layout.")
     parser.add_argument("path", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--seed", type=int, default=0)

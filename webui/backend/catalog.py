@@ -1,6 +1,6 @@
 """The list of checkpoints on disk: found, named, identified, hashed. Knows no torch and loads no model.
 
-Thread-safe. A file is read again only when its size or time changed. Hashes are remembered by whoever gives `hashes` (the database, or a dict in tests).
+Thread-safe. A file is read again only when its size or time changed. Hashes are remembered by whoever gives `hashes` (the database).
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Catalog:
             where = self.folders[0] if self.folders else "models/Stable-diffusion"
             return RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {where}.")
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
-        return RequestError(f"There is no checkpoint “{name[:120]}”.", field="checkpoint", hint=f"Did you mean {' or '.join(f'“{item}”' for item in near)}?")
+        hint = f"Did you mean {' or '.join(f'“{item}”' for item in near)}?"
+        return RequestError(f"There is no checkpoint “{name[:120]}”.", field="checkpoint", hint=hint)
 
     def _current(self, entry: Checkpoint) -> Checkpoint:
         """The entry as the file is right now: it may have been replaced or deleted since the scan."""
@@ -184,5 +185,6 @@ def _hash_file(checkpoint: Checkpoint, progress: Callable[[float], None] | None)
                 if progress is not None and checkpoint.size:
                     progress(min(done / checkpoint.size, 1.0))
     except OSError as error:
-        raise ModelError(f"{checkpoint.name} cannot be read ({error.strerror or error}).", field="checkpoint", hint="Refresh the list of checkpoints.") from error
+        reason = f"{checkpoint.name} cannot be read ({error.strerror or error})."
+        raise ModelError(reason, field="checkpoint", hint="Refresh the list of checkpoints.") from error
     return digest.hexdigest()

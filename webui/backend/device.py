@@ -53,7 +53,8 @@ def _pick(options: DeviceOptions) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if options.device_id is not None:
         if options.device_id >= count:
-            raise WebuiError(f"There is no CUDA device {options.device_id}; torch sees {count}.", hint="Start without --device-id, or run launch.py doctor.")
+            hint = "Start without --device-id, or run launch.py doctor."
+            raise WebuiError(f"There is no CUDA device {options.device_id}; torch sees {count}.", hint=hint)
         return torch.device("cuda", options.device_id)
     if count:
         return torch.device("cuda", 0)

@@ -17,6 +17,8 @@ from webui.schema.errors import ModelError
 HEADER_LIMIT = 100_000_000
 """Bytes; the limit of the safetensors library itself."""
 
+UNFINISHED = "The download was not finished; download the file again."
+
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
     "F32": 32, "I64": 64, "U64": 64, "F64": 64,
@@ -79,7 +81,7 @@ def read_header(path: Path) -> Header:
     if not consistent:
         raise _refusal(path, "has a damaged header: sizes and shapes of its tensors do not agree", "Download the file again.")
     if 8 + length + end > size:
-        raise _refusal(path, f"is cut short: {size:,} of {8 + length + end:,} bytes are there", "The download was not finished; download the file again.")
+        raise _refusal(path, f"is cut short: {size:,} of {8 + length + end:,} bytes are there", UNFINISHED)
     return Header(shapes, metadata)
 
 
@@ -92,14 +94,14 @@ def _header_length(path: Path, start: bytes, size: int) -> int:
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise _refusal(path, "is a web page, not a model", "The download gave an error or sign-in page; download it again, signed in if need be.")
     if size < 8:
-        raise _refusal(path, f"is cut short: it has only {size} bytes", "Download the file again.")
+        raise _refusal(path, f"is cut short: it has only {size} bytes", UNFINISHED)
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
         raise _refusal(path, "is a PyTorch pickle under a wrong name, which is not supported yet", "Convert it to .safetensors.")
     (length,) = struct.unpack("<Q", start[:8])
     if length > HEADER_LIMIT or not start[8:9] == b"{":
         raise _refusal(path, "is not a safetensors file", "Download the file again.")
     if 8 + length > size:
-        raise _refusal(path, f"is cut short: its header alone has {length:,} bytes, the file {size:,}", "The download was not finished; download it again.")
+        raise _refusal(path, f"is cut short: its header alone has {length:,} bytes, the file {size:,}", UNFINISHED)
     return length
 
 
@@ -134,6 +136,18 @@ def _is_adapter(shapes: Shapes) -> bool:
     return any(name.endswith(ends) for name in shapes)
 
 
+def _is_controlnet(shapes: Shapes) -> bool:
+    return any("zero_convs.0" in name or "controlnet_down_blocks" in name for name in shapes)
+
+
+def _is_embedding(shapes: Shapes) -> bool:
+    return len(shapes) <= 4 and any(name in shapes for name in ("emb_params", "clip_l", "clip_g"))
+
+
+def _is_sd1_with_picture_input(shapes: Shapes) -> bool:
+    return _CLIP_L in shapes and _unet_channels(shapes) in (8, 9)
+
+
 def _is_vae(shapes: Shapes) -> bool:
     return "decoder.conv_in.weight" in shapes and "decoder.conv_out.weight" in shapes and _UNET_IN not in shapes
 
@@ -141,11 +155,11 @@ def _is_vae(shapes: Shapes) -> bool:
 KINDS = (
     Kind("lora", _is_adapter, "a LoRA (or another adapter), not a checkpoint"),
     Kind("vae", _is_vae, "a VAE alone, not a checkpoint"),
-    Kind("controlnet", lambda shapes: any("zero_convs.0" in name or "controlnet_down_blocks" in name for name in shapes), "a ControlNet, not a checkpoint"),
-    Kind("embedding", lambda shapes: len(shapes) <= 4 and any(name in shapes for name in ("emb_params", "clip_l", "clip_g")), "an embedding, not a checkpoint"),
+    Kind("controlnet", _is_controlnet, "a ControlNet, not a checkpoint"),
+    Kind("embedding", _is_embedding, "an embedding, not a checkpoint"),
     Kind("sd1", _is_sd1),
-    Kind("sd1-inpainting", lambda shapes: _CLIP_L in shapes and _unet_channels(shapes) in (8, 9), "an SD 1.x inpainting or editing model, which is not supported yet"),
-    Kind("sd1-unet", lambda shapes: _CLIP_L in shapes and _UNET_IN in shapes, "an SD 1.x model without its VAE, which is not supported yet"),
+    Kind("sd1-inpainting", _is_sd1_with_picture_input, "an SD 1.x inpainting or editing model, which is not supported yet"),
+    Kind("sd1-part", lambda shapes: _CLIP_L in shapes and _UNET_IN in shapes, "an SD 1.x model without its VAE, which is not supported yet"),
     Kind("sd2", lambda shapes: _OPEN_CLIP in shapes, "a Stable Diffusion 2 model, which is not supported yet"),
     Kind("sdxl", lambda shapes: _XL in shapes or _REFINER in shapes, "a Stable Diffusion XL model, which is not supported yet"),
     Kind("sd3", lambda shapes: any("joint_blocks.0." in name for name in shapes), "a Stable Diffusion 3 model, which is not supported yet"),

@@ -44,6 +44,8 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     report = _Reporter(plan, tools)
     with shop.manager.lease(plan.checkpoint, tools.machine.checkpoints_in_memory, lambda: report("loading", plan.batches[0])) as components:
         for batch in plan.batches:
+            if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
+                continue
             tools.cancel.begin_batch()
             denoised = _sample(plan, batch, components, shop, tools)
             if denoised is None:

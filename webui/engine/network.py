@@ -16,7 +16,6 @@ from webui.backend.components import Denoise, ModuleCall
 from webui.engine.samplers.contract import Guided
 from webui.engine.schedules import SigmaTable
 
-
 Revise = Callable[[ModuleCall], ModuleCall]
 """Fills in residuals, added and patches right before the module runs; sees t and the call's number."""
 

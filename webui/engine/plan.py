@@ -71,9 +71,8 @@ def make_plan(request: Txt2Img, checkpoint: Checkpoint, registries: Registries, 
         request = request.revise(seed=random_seed())
     count, size = request.batch_count, request.batch_size
     seeds = tuple(request.seed + number for number in range(count * size))
-    batches = tuple(
-        Batch(first, (request.prompt,) * size, (request.negative_prompt,) * size, seeds[first : first + size]) for first in range(0, count * size, size)
-    )
+    prompts, negatives = (request.prompt,) * size, (request.negative_prompt,) * size
+    batches = tuple(Batch(first, prompts, negatives, seeds[first : first + size]) for first in range(0, count * size, size))
     only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule)
     return Plan(request, checkpoint, sampler, schedule, seeds, (only,), batches)
 

@@ -23,6 +23,8 @@ from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
+from webui.schema.model import Checkpoint
+from webui.schema.settings import MachineSettings
 
 
 class Runtime:
@@ -49,6 +51,11 @@ class Runtime:
         plan = self.plan(request)
         with _out_of_memory_in_words(plan):
             yield from generate(plan, self.shop, tools or RunTools())
+
+    def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
+        """Load a checkpoint before the first job asks for it. Raises `ModelError`."""
+        with self.shop.manager.lease(checkpoint, machine.checkpoints_in_memory):
+            pass
 
     def close(self) -> None:
         """End the preview thread and give the memory back."""

@@ -51,7 +51,7 @@ def unet_paths(config: UNetConfig) -> dict[str, str]:
 
 
 def vae_paths(config: VaeConfig) -> dict[str, str]:
-    """diffusers module path → LDM module path, of the autoencoder. LDM counts the decoder's levels from the fine end, diffusers from the coarse one."""
+    """diffusers module path → LDM module path, of the autoencoder. LDM counts decoder levels from the fine end, diffusers from the coarse."""
     levels = len(config.channels)
     paths = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
     for half in ("encoder", "decoder"):

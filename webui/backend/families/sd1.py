@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -49,9 +51,12 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
 def build_vae(config: VaeConfig) -> AutoencoderKL:
     """diffusers' KL autoencoder of these sizes."""
     levels = len(config.channels)
+    blocks: dict[str, Any] = {  # typed Any: diffusers declares these as tuples of length one
+        "down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels, "block_out_channels": config.channels,
+    }
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=config.channels,
-        layers_per_block=config.layers, latent_channels=config.latent_channels, norm_num_groups=config.groups, scaling_factor=config.scaling,
+        **blocks, layers_per_block=config.layers, latent_channels=config.latent_channels,
+        norm_num_groups=config.groups, scaling_factor=config.scaling,
     )
 
 
@@ -133,7 +138,7 @@ class SdAutoencoder:
 
     def decode(self, latents: Tensor) -> Tensor:
         """See `Autoencoder.decode`."""
-        return self.vae.decode((latents / self.scaling).to(self.vae.dtype), return_dict=False)[0].float()
+        return self.vae.decode((latents / self.scaling).to(self.vae.dtype), return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
 
     def encode(self, pictures: Tensor) -> Tensor:
         """See `Autoencoder.encode`."""
@@ -188,14 +193,15 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, d
     expected = module.state_dict()
     missing = [key for key in expected if key not in weights]
     if missing:
-        raise ModelError(f"{where} lacks {len(missing)} weights, the first is {missing[0]}.", field="checkpoint", hint="The file is not a whole SD 1.x model.")
+        lacks = f"{where} lacks {len(missing)} weights, the first is {missing[0]}."
+        raise ModelError(lacks, field="checkpoint", hint="The file is not a whole SD 1.x model.")
     wrong = next((key for key in expected if expected[key].shape != weights[key].shape), None)
     if wrong:
         have, want = tuple(weights[wrong].shape), tuple(expected[wrong].shape)
-        raise ModelError(f"{where}: {wrong} has the shape {have} instead of {want}.", field="checkpoint", hint="The model has other sizes than SD 1.x.")
-    ready = {}
-    for key in expected:
-        ready[key] = weights.pop(key).to(device, dtype)  # popped, so that of a cast only one tensor exists twice at a time
+        other = f"{where}: {wrong} has the shape {have} instead of {want}."
+        raise ModelError(other, field="checkpoint", hint="The model has other sizes than SD 1.x.")
+    # Always a copy: a module on the CPU that kept the file mapped would take the process down with it when somebody overwrites the file.
+    ready = {key: weights.pop(key).to(device, dtype, copy=True) for key in expected}
     module.load_state_dict(ready, strict=True, assign=True)
     module.requires_grad_(False).eval()
 

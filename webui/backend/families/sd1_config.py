@@ -21,13 +21,13 @@ class UNetConfig(Frozen):
 
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
     attention: tuple[bool, ...] = (True, True, True, False)
-    layers: int = Field(2, ge=1, le=8)
-    heads: int = Field(8, ge=1, le=64)
-    context: int = Field(768, ge=1, le=8192)
+    layers: int = Field(default=2, ge=1, le=8)
+    heads: int = Field(default=8, ge=1, le=64)
+    context: int = Field(default=768, ge=1, le=8192)
     """Width of the text encoder's output."""
 
-    groups: int = Field(32, ge=1, le=128)
-    latent_channels: int = Field(4, ge=1, le=64)
+    groups: int = Field(default=32, ge=1, le=128)
+    latent_channels: int = Field(default=4, ge=1, le=64)
 
     @model_validator(mode="after")
     def _one_flag_a_level(self) -> UNetConfig:
@@ -40,28 +40,28 @@ class VaeConfig(Frozen):
     """The autoencoder. Each level but the last halves the picture, so four levels give the factor 8 of every SD model."""
 
     channels: tuple[int, int, int, int] = (128, 256, 512, 512)
-    layers: int = Field(2, ge=1, le=8)
-    groups: int = Field(32, ge=1, le=128)
-    latent_channels: int = Field(4, ge=1, le=64)
-    scaling: float = Field(0.18215, gt=0)
+    layers: int = Field(default=2, ge=1, le=8)
+    groups: int = Field(default=32, ge=1, le=128)
+    latent_channels: int = Field(default=4, ge=1, le=64)
+    scaling: float = Field(default=0.18215, gt=0)
 
 
 class TextConfig(Frozen):
     """CLIP's text encoder."""
 
-    vocabulary: int = Field(49408, ge=49408, le=65536)
-    width: int = Field(768, ge=1, le=8192)
-    inner: int = Field(3072, ge=1, le=32768)
-    layers: int = Field(12, ge=1, le=64)
-    heads: int = Field(12, ge=1, le=64)
+    vocabulary: int = Field(default=49408, ge=49408, le=65536)
+    width: int = Field(default=768, ge=1, le=8192)
+    inner: int = Field(default=3072, ge=1, le=32768)
+    layers: int = Field(default=12, ge=1, le=64)
+    heads: int = Field(default=12, ge=1, le=64)
     positions: Literal[77] = 77
 
 
 class SchedulerConfig(Frozen):
     """How the model was trained: betas are linear in their square root ("scaled linear"), `prediction` is what the UNet puts out."""
 
-    beta_start: float = Field(0.00085, gt=0, lt=1)
-    beta_end: float = Field(0.012, gt=0, lt=1)
+    beta_start: float = Field(default=0.00085, gt=0, lt=1)
+    beta_end: float = Field(default=0.012, gt=0, lt=1)
     timesteps: Literal[1000] = 1000
     prediction: Literal["epsilon", "v"] = "epsilon"
 

@@ -1,4 +1,4 @@
-"""Euler a: Euler steps to a lower sigma than asked, then fresh noise up to it (crowsonkb/k-diffusion; the ancestral sampling of DDPM, Ho et al. 2020)."""
+"""Euler a: an Euler step to a lower sigma than asked, then fresh noise up to it (ancestral sampling, Ho et al. 2020; after k-diffusion)."""
 
 from __future__ import annotations
 
