@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse_options(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(level=options.loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("xformers").setLevel(logging.ERROR)  # its import complains at length where its kernels do not load; SDPA is used there
         folders = make_folders(options)
         folders.create()
         with DataLock(folders):

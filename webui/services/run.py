@@ -155,10 +155,9 @@ class Meter:
 
     def _eta(self, now: float, step: Step, fraction: float) -> float | None:
         """Seconds left at the pace since the first step was done; the first step itself often warms something up."""
-        if step.phase == "loading" or step.step < 1:
-            return None
         if self._began is None:
-            self._began = (now, fraction)
+            if step.step:
+                self._began = (now, fraction)
             return None
         since, done = now - self._began[0], fraction - self._began[1]
         return since / done * (1 - fraction) if done > 0 and since > 0.2 else None

@@ -1,0 +1,203 @@
+"""Every route of docs/api.md, and what wrong input gets."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from webui.schema.generation import PROMPT_LIMIT
+from webui.schema.job import JobStatus
+from webui.schema.result import PictureRecord
+from webui.services.studio import Studio
+
+JOBS = "/api/v1/jobs"
+
+
+def submit(client: TestClient, **fields: object) -> str:
+    """Queue a job; its id."""
+    answer = client.post(JOBS, json={"kind": "txt2img", **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.png") -> PictureRecord:
+    """A finished picture of a job."""
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "green").save(folder / name)
+    record = PictureRecord(id=0, job_id=job_id, key=name, path=str(folder / name), width=8, height=8, seed=5, infotext="green", created=1.0)
+    return studio._parts.library.add_picture(record)
+
+
+def test_docs_and_routes_agree(client: TestClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PATCH) (/[^`]*)`", page)}
+    paths = client.get("/api/openapi.json").json()["paths"]
+    real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
+    named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}
+    assert real == named
+
+
+def test_submit_writes_the_job_and_answers_its_id(client: TestClient, studio: Studio) -> None:
+    job_id = submit(client, prompt="a house", sampler="Euler a", steps=5)
+    answer = client.get(f"{JOBS}/{job_id}").json()
+    assert answer["job"]["status"] == "queued" and answer["request"]["checkpoint"] == "tiny.safetensors" and answer["pictures"] == []
+    state = client.get("/api/v1/state").json()
+    assert state["waiting"] == [job_id] and state["type"] == "snapshot" and state["boot"] == client.get("/api/v1/ping").json()["boot"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"width": 100}, "width"),
+        ({"height": 56}, "height"),
+        ({"cfg_scale": "NaN"}, "cfg_scale"),
+        ({"cfg_scale": 1e999}, "cfg_scale"),
+        ({"prompt": "x" * 100_000}, "prompt"),
+        ({"prompt": "a\x00b"}, "prompt"),
+        ({"sampler": "Euler b"}, "sampler"),
+        ({"scheduler": "Kerras"}, "scheduler"),
+        ({"checkpoint": "tiny2"}, "checkpoint"),
+        ({"seed": -2}, "seed"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"script": "none"}, "script"),
+        ({"ext": {"nobody": {}}}, "ext.nobody"),
+        ({"ext": {"prompts_from_file": {"position": "middle"}}}, "ext.prompts_from_file.position"),
+        ({"settings": {"save_to_dirs": "maybe"}}, "settings.save_to_dirs"),
+        ({"settings": {"nonsense": 1}}, "settings.nonsense"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_wrong_input_is_named_at_its_field_and_queues_nothing(client: TestClient, fields: dict[str, object], field: str) -> None:
+    answer = client.post(JOBS, content=_json({"kind": "txt2img", **fields}), headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    body = answer.json()
+    assert body["field"] == field and body["message"] and set(body) >= {"type", "message", "field", "hint"}
+    assert client.get("/api/v1/state").json()["jobs"] == []
+
+
+def _json(value: object) -> str:
+    import json  # NaN and Infinity as bare words, which the test client's own writer refuses
+
+    return json.dumps(value)
+
+
+def test_near_names_are_offered(client: TestClient) -> None:
+    hint = client.post(JOBS, json={"sampler": "Euler b"}).json()["hint"]
+    assert "“Euler a”" in hint and "“Euler”" in hint
+
+
+def test_an_empty_prompt_works(client: TestClient) -> None:
+    submit(client, prompt="", negative_prompt="")
+
+
+def test_the_longest_prompt_works(client: TestClient) -> None:
+    submit(client, prompt="é" * PROMPT_LIMIT)
+
+
+def test_queue_order(client: TestClient) -> None:
+    first, second, third = (submit(client, prompt=name) for name in "abc")
+    assert client.post(f"{JOBS}/{third}/move", json={"before": first}).status_code == 200
+    assert client.get("/api/v1/state").json()["waiting"] == [third, first, second]
+    assert client.post(f"{JOBS}/{first}/cancel").status_code == 200
+    assert client.get("/api/v1/state").json()["waiting"] == [third, second]
+    assert client.post(f"{JOBS}/{first}/cancel").status_code == 409
+    assert client.post(f"{JOBS}/{first}/move", json={"before": second}).status_code == 409
+    assert client.post(f"{JOBS}/{first}/requeue").status_code == 200
+    assert client.get("/api/v1/state").json()["waiting"] == [third, second, first]
+    assert client.post(f"{JOBS}/nothing/cancel").status_code == 404
+
+
+def test_interrupt_of_what_does_not_run(client: TestClient) -> None:
+    job_id = submit(client)
+    assert client.post(f"{JOBS}/{job_id}/interrupt").status_code == 409
+    assert client.post(f"{JOBS}/{job_id}/skip").status_code == 409
+    assert client.post("/api/v1/interrupt").status_code == 200
+    assert client.post("/api/v1/skip").status_code == 200
+
+
+def test_forever(client: TestClient, studio: Studio) -> None:
+    job_id = client.post(f"{JOBS}?repeat=true", json={"prompt": "again"}).json()["id"]
+    assert studio.job(job_id)[0].repeat
+    assert client.post("/api/v1/forever/stop").json() == {"stopped": 1}
+    assert studio.job(job_id)[0].status is JobStatus.CANCELLED
+
+
+def test_pictures(client: TestClient, studio: Studio, data: Path) -> None:
+    job_id = submit(client)
+    record = add_picture(studio, job_id, data / "pictures")
+    answer = client.get(f"/api/v1/pictures/{record.id}")
+    assert answer.headers["content-type"] == "image/png" and Image.open(io.BytesIO(answer.content)).size == (8, 8)
+    assert "attachment" in client.get(f"/api/v1/pictures/{record.id}?download=1").headers["content-disposition"]
+    saved = client.post(f"/api/v1/pictures/{record.id}/save").json()["path"]
+    assert saved == "log/images/00000-5.png" and (data / saved).is_file()
+    Path(record.path).unlink()
+    gone = client.get(f"/api/v1/pictures/{record.id}")
+    assert gone.status_code == 404 and "not" in gone.json()["message"] or "no picture" in gone.json()["message"]
+    assert client.get("/api/v1/pictures/999").status_code == 404
+
+
+def test_zip_keeps_both_of_two_equal_names(client: TestClient, studio: Studio, data: Path) -> None:
+    job_id = submit(client)
+    records = [add_picture(studio, job_id, data / folder, name) for folder, name in (("a", "1.png"), ("b", "2.png"))]
+    twin = add_picture(studio, job_id, data / "c", "1.png")
+    ids = ",".join(str(record.id) for record in (*records[1:], twin))
+    names = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/zip?ids={ids}").content)).namelist()
+    assert sorted(names) == ["1.png", "2.png"]
+    assert client.get("/api/v1/zip?ids=1,x").status_code == 422
+    assert client.get("/api/v1/zip?ids=999").status_code == 404
+
+
+def test_stored_pictures(client: TestClient) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4)).save(file, "PNG")
+    ref = client.post("/api/v1/images", content=file.getvalue()).json()
+    assert (ref["width"], ref["height"]) == (5, 4)
+    assert client.get(f"/api/v1/images/{ref['sha256']}").content == file.getvalue()
+    assert client.post("/api/v1/images", content=b"text").status_code == 422
+    assert client.get("/api/v1/images/..%2f..%2fsecret").status_code == 404
+    assert client.get(f"/api/v1/images/{'0' * 64}").status_code == 404
+
+
+def test_tokens(client: TestClient) -> None:
+    counts = client.post("/api/v1/tokens", json={"texts": ["", "a house, tree", "cat " * 80]}).json()["counts"]
+    assert counts == [{"tokens": 0, "limit": 75}, {"tokens": 4, "limit": 75}, {"tokens": 80, "limit": 150}]
+    assert client.post("/api/v1/tokens", json={"texts": ["x"] * 17}).status_code == 422
+
+
+def test_lists(client: TestClient, data: Path) -> None:
+    assert client.get("/api/v1/samplers").json()[0] == "DPM++ 2M" and "Karras" in client.get("/api/v1/schedulers").json()
+    assert [entry["id"] for entry in client.get("/api/v1/scripts").json()] == ["prompts_from_file"]
+    assert [entry["name"] for entry in client.get("/api/v1/checkpoints").json()] == ["tiny.safetensors"]
+    (data / "models" / "Stable-diffusion" / "broken.safetensors").write_bytes(b"")
+    listed = {entry["name"]: entry["error"] for entry in client.post("/api/v1/checkpoints/refresh").json()}
+    assert listed["tiny.safetensors"] is None and listed["broken.safetensors"]
+    assert client.get("/api/v1/plugins").json()[0]["id"] == "prompts_from_file"
+
+
+def test_settings(client: TestClient) -> None:
+    assert client.patch("/api/v1/settings", json={"save_to_dirs": False}).json()["save_to_dirs"] is False
+    assert client.get("/api/v1/settings").json()["save_to_dirs"] is False
+    wrong = client.patch("/api/v1/settings", json={"save_to_dirs": "maybe"})
+    assert wrong.status_code == 422 and wrong.json()["field"] == "save_to_dirs"
+
+
+@pytest.mark.parametrize("path", ["/web/../secret.txt", "/web/..%2fsecret.txt", "/web/%2e%2e/secret.txt", "/web/none.js", "/web//etc/passwd"])
+def test_only_the_page_s_own_files_are_served(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+    assert client.get("/web/main.js").headers["content-type"].startswith("text/javascript")
+
+
+def test_a_mistake_of_ours_is_one_sentence(client: TestClient, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("private detail")
+
+    monkeypatch.setattr(studio, "snapshot", fail)
+    answer = client.get("/api/v1/state")
+    assert answer.status_code == 500 and "private" not in answer.text and answer.json()["message"]
