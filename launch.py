@@ -114,7 +114,8 @@ class Environment:
 
     def packages(self) -> str:
         """Its site-packages folder; "" before there is one."""
-        return next(iter(glob.glob(os.path.join(self.folder, "[Ll]ib", "**", "site-packages"), recursive=True)), "")
+        places = (os.path.join(self.folder, "lib", "python3*", "site-packages"), os.path.join(self.folder, "Lib", "site-packages"))
+        return next((found for place in places for found in glob.glob(place)), "")
 
     def fault(self) -> str | None:
         """What is wrong with the environment in words, None when it can be installed into. Raises `Trouble` for a folder that is not ours."""

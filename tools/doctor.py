@@ -18,6 +18,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from launch import GIB, ROOT, Environment, Trouble, ask, disk_free, disk_need, say
 
+PCI_VENDORS = "/sys/bus/pci/devices/*/vendor"  # Linux; empty elsewhere
 CUDA_DRIVERS = {11: 450, 12: 525, 13: 580}
 """First driver that runs a torch built for this CUDA major version (NVIDIA, "CUDA compatibility")."""
 
@@ -70,7 +71,7 @@ def check_gpu(environment: Environment, rest: list[str]) -> tuple[str, str]:
     version, cuda = torch_build(environment)
     install = "EASEL_TORCH_INDEX={} python launch.py --reinstall"
     if not listed:
-        card = any(read(path).strip() == "0x10de" for path in glob.glob("/sys/bus/pci/devices/*/vendor"))
+        card = any(read(path).strip() == "0x10de" for path in glob.glob(PCI_VENDORS))
         if card:
             return "warn", "GPU: an NVIDIA card is there but its driver does not answer: install or restart the driver; until then the CPU is used"
         return "ok", "GPU: no NVIDIA GPU found; pictures are made on the CPU, slowly" + (" (Apple: CPU too)" if sys.platform == "darwin" else "")

@@ -1,4 +1,4 @@
-"""Flags of AUTOMATIC1111's and Forge's command lines that mean nothing here, so that an old COMMANDLINE_ARGS still starts. Pure data: it knows no argparse."""
+"""Flags of A1111's and Forge's command lines that mean nothing here, so that an old COMMANDLINE_ARGS still starts. Pure data: it knows no argparse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class IgnoredFlag(NamedTuple):
 _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("memory is managed by itself", "none",
      ("--medvram --medvram-sdxl --lowvram --lowram --always-gpu --always-high-vram --always-normal-vram --always-low-vram --always-no-vram"
-     " --always-offload-from-vram --pin-shared-memory --cuda-malloc --cuda-stream --disable-model-loading-ram-optimization --skip-load-model-at-start")),
+     " --always-offload-from-vram --pin-shared-memory --cuda-malloc --cuda-stream --disable-model-loading-ram-optimization"
+      " --skip-load-model-at-start")),
     ("torch's scaled dot product attention is always used; --xformers is the other choice", "none",
      ("--opt-sdp-attention --opt-sdp-no-mem-attention --opt-sub-quad-attention --opt-split-attention --opt-split-attention-v1"
      " --opt-split-attention-invokeai --disable-opt-split-attention --force-enable-xformers --attention-split --attention-quad --attention-pytorch"
@@ -55,7 +56,7 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
      " --enable-console-prompts --disable-console-progressbars")),
     ("the page looks after this by itself", "one", "--gradio-img2img-tool --gradio-inpaint-tool"),
     ("this is for A1111's own maintenance", "none",
-     "--api-server-stop --dump-sysinfo --log-startup --test-server --tests --no-tests --add-stop-route --do-not-download-clip --unload-gfpgan --debug"),
+     "--api-server-stop --dump-sysinfo --log-startup --test-server --tests --no-tests --add-stop-route --do-not-download-clip --unload-gfpgan"),
     ("file names are already safe everywhere", "none", "--unix-filenames-sanitization"),
     ("file names are already safe everywhere", "one", "--filenames-max-length"),
     ("all jobs share one device; choose it with --device-id", "one", "--text-enc-device --vae-device --reserve-vram --gpu-device-id"),

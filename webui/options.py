@@ -124,7 +124,7 @@ def _make_parser() -> _Parser:
 def _unknown_flag(token: str, parser: _Parser) -> RequestError:
     name = token.partition("=")[0]
     if not name.startswith("-"):
-        return RequestError(f"Command line: “{token}” belongs to no flag.", hint="Quote a value that has spaces; `python app.py --help` lists the flags.")
+        return RequestError(f"Command line: “{token}” belongs to no flag.", hint="Quote a value that has spaces; `app.py --help` lists the flags.")
     known = [option for action in parser._actions for option in action.option_strings] + list(IGNORED)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}?" if near else "`python app.py --help` lists the flags."
