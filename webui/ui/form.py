@@ -5,11 +5,12 @@ Knows widgets and field paths; knows neither where on the page a component stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.i18n import I18nData
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -20,7 +21,7 @@ from webui.schema.generation import Txt2Img
 from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
 from webui.ui.translations import word
 
-Choices = list[tuple[str, str]]
+Choices = Sequence[tuple[str | I18nData, str]]
 """What a dropdown lists: (text shown, value)."""
 
 SHARED_ELEMENTS = {"checkpoint": "setting_sd_model_checkpoint"}
@@ -65,8 +66,13 @@ class Form:
         try:
             request = self.request.model_validate(values)
         except ValidationError as error:
-            return errors + field_errors(error)
+            errors += field_errors(error)
+            return sorted(errors, key=self._place_of)  # the page goes to the first
         return errors or request
+
+    def _place_of(self, error: ErrorInfo) -> int:
+        """Where the field stands in the form; a complaint about no field of ours comes last."""
+        return list(self.components).index(error.field) if error.field in self.components else len(self.components)
 
     def _params(self, key: str, fields: Mapping[str, Any], errors: list[ErrorInfo]) -> dict[str, Any]:
         """The values under `ext.<key>.`; what its `Params` refuses is added to `errors`."""
@@ -97,9 +103,9 @@ class Form:
             case Number():
                 return gr.Number(precision=widget.precision, **common)
             case Slider():
-                return gr.Slider(widget.minimum, widget.maximum, step=widget.step, **common)
+                return gr.Slider(widget.minimum, widget.maximum, step=widget.step, buttons=[], **common)
             case Dropdown():
-                choices = self.sources[widget.source]() if widget.source else [(name, name) for name in widget.choices]
+                choices = self.sources[widget.source]() if widget.source else [(word(name), name) for name in widget.choices]
                 return gr.Dropdown(choices, **common)
             case Checkbox():
                 return gr.Checkbox(**common)

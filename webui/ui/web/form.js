@@ -76,6 +76,10 @@ function nameTools() {
     element.title = t(label);
     element.append(icon(picture));
   }
+  for (const id of Object.values(page.elements)) { // Gradio's own names of a slider's two controls are English: the label says it
+    const label = byId(id)?.querySelector('[data-testid="block-info"]')?.textContent;
+    for (const control of byId(id)?.querySelectorAll('input[type=number], input[type=range]') || []) if (label) control.setAttribute('aria-label', label.trim());
+  }
 }
 
 // ---- token counters

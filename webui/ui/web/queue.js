@@ -41,8 +41,8 @@ function draw(onlyProgress = false) {
   if (pill.lastChild.textContent !== label) pill.lastChild.textContent = label;
   pill.setAttribute('aria-label', `${t('queue')}: ${label}`);
   if (panel.hidden || dragged) return;
-  if (job && state.progress?.job_id === job.id) list.querySelector('.row-fill')?.style.setProperty('transform', `scaleX(${state.progress.fraction})`);
-  if (onlyProgress) return;
+  const fill = () => list.querySelector('.row-fill')?.style.setProperty('transform', `scaleX(${state.progress?.job_id === job?.id ? state.progress?.fraction : 0})`);
+  if (onlyProgress) return fill();
   const focus = document.activeElement?.dataset?.key;
   const others = [...state.jobs.values()].filter((item) => item.status === 'running' && item !== job);
   const early = [...state.jobs.values()].filter((item) => ['interrupted', 'failed'].includes(item.status)).sort((a, b) => b.ended - a.ended).slice(0, 10);
@@ -50,6 +50,7 @@ function draw(onlyProgress = false) {
   list.replaceChildren(
     ...group('queue_now', [...(job ? [job] : []), ...others], runningRow), ...group('queue_waiting', waiting, waitingRow),
     ...group('queue_ended', early, endedRow));
+  fill();
   if (!job && !waiting.length && !others.length) list.prepend(h('p', { class: 'none', text: t('queue_empty') }));
   if (focus) list.querySelector(`[data-key="${focus}"]`)?.focus();
 }

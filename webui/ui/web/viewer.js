@@ -43,8 +43,8 @@ export function mountViewer() {
   parts.actions = h('div', { class: 'actions', id: 'image_buttons_txt2img' },
     action('save', 'save_txt2img', save), action('zip', 'save_zip_txt2img', zip), action('download', 'download_txt2img', download),
     button('seed', t('reuse_seed'), () => byId('txt2img_reuse_seed')?.click(), { id: 'viewer_reuse_seed', text: t('seed'), class: 'act' }));
-  parts.about = h('div', { class: 'about', id: 'html_info_txt2img' }, parts.info,
-    button('copy', t('copy'), copyInfotext, { class: 'act quiet', text: t('copy') }));
+  parts.about = h('div', { class: 'about', id: 'html_info_txt2img' },
+    h('header', {}, h('span', { text: t('infotext') }), button('copy', t('copy'), copyInfotext, { class: 'act quiet', text: t('copy') })), parts.info);
   byId('txt2img_gallery_container').replaceChildren(h('section', { id: 'txt2img_gallery', class: 'viewer', 'aria-label': t('results') },
     parts.stage, parts.progress, parts.text, parts.strip, parts.actions, parts.about, parts.say));
   subscribe(update);
@@ -96,7 +96,7 @@ function draw() {
   const live = job && view.following && state.preview && state.preview.job_id === job.id ? state.preview : null;
   const picture = shown();
   drawStage(job, live, picture);
-  drawProgress(job);
+  drawProgress(job, picture);
   drawStrip(job, picture, Boolean(live));
   parts.actions.hidden = parts.about.hidden = !picture;
   if (picture && parts.info.textContent !== picture.infotext) parts.info.textContent = picture.infotext;
@@ -145,7 +145,7 @@ function drawEmpty() {
   }
 }
 
-function drawProgress(job) {
+function drawProgress(job, picture) {
   const progress = job && state.progress && state.progress.job_id === job.id ? state.progress : null;
   const percent = progress ? Math.round(progress.fraction * 100) : 0;
   parts.progress.classList.toggle('on', Boolean(job));
@@ -153,7 +153,7 @@ function drawProgress(job) {
   parts.progress.setAttribute('aria-valuenow', percent);
   parts.bar.firstChild.style.transform = `scaleX(${percent / 100})`;
   document.title = job ? t('page_title_running', { n: percent }) : 'Easel';
-  if (!job) return void (parts.text.textContent = '');
+  if (!job) return void (parts.text.textContent = picture ? `${picture.width} × ${picture.height} · ${picture.name}` : '');
   const words = [progress ? t(`phase_${progress.phase}`, { step: progress.step, steps: progress.steps }) : t('phase_starting')];
   if (progress && progress.pictures > 1) words.push(t('picture_n', { n: Math.min(progress.picture + 1, progress.pictures), m: progress.pictures }));
   if (progress && progress.eta !== null) words.push(timeLeft(progress.eta));
