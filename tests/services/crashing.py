@@ -1,0 +1,75 @@
+"""The process that `test_kill` kills: the real queue, worker, library and outputs around the stand-in engine, telling what it promised.
+
+A line on standard output is a promise: `job ID` once `put` returned, `picture PATH` once it was announced, `ended ID STATUS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.services.conftest import PaintEngine
+from webui.engine.cancel import CancelToken
+from webui.schema.event import Event, JobChanged, PictureSaved
+from webui.schema.generation import Txt2Img
+from webui.schema.job import Job
+from webui.schema.settings import MachineSettings, PictureSettings
+from webui.services.library import Library
+from webui.services.outputs import Outputs
+from webui.services.queue import JobQueue
+from webui.services.run import JobRun
+from webui.services.worker import Worker
+
+
+def promise(line: str) -> None:
+    """Say it in one piece, whatever other threads say."""
+    os.write(1, f"{line}\n".encode())
+
+
+def tell(event: Event) -> None:
+    """Print what pages would hear."""
+    if isinstance(event, PictureSaved):
+        promise(f"picture {event.picture.id}")
+    elif isinstance(event, JobChanged) and event.job.status.ended:
+        promise(f"ended {event.job.id} {event.job.status}")
+
+
+class Executor:
+    """The device's executor with the stand-in engine."""
+
+    def __init__(self, library: Library, outputs: Outputs) -> None:
+        self._library, self._outputs = library, outputs
+
+    def warm_up(self) -> None:
+        """Nothing."""
+
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
+        """Run the job slowly enough to be killed in it."""
+        assert isinstance(job.request, Txt2Img)
+        engine = PaintEngine()
+        engine.at_step = lambda step: time.sleep(0.002)
+        JobRun(job, engine, self._outputs, self._library, emit, cancel, MachineSettings()).generate(job.request)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def main(folder: Path, seed: int) -> None:
+    """Work through the queue and put ever more jobs into it."""
+    library = Library.open(folder / "library.db")
+    outputs = Outputs(folder / "outputs", folder / "unsaved", library, lambda checkpoint: None)
+    queue = JobQueue(library, tell)
+    Worker("device:0", queue, Executor(library, outputs), tell).start()
+    promise("ready")
+    while True:
+        job = queue.put(Txt2Img(prompt="x", width=64, height=64, steps=4, batch_count=3, batch_size=2, seed=seed), PictureSettings())
+        promise(f"job {job.id}")
+        seed += 100
+        time.sleep(0.03)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,91 @@
+"""kill -9 at twenty random moments: what was promised is there, what waited still waits, and an interrupted job goes on where it stopped."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from PIL import Image
+
+from tests.services.conftest import PaintEngine
+from webui.engine.cancel import CancelToken
+from webui.schema.generation import Txt2Img
+from webui.schema.job import JobStatus
+from webui.schema.settings import MachineSettings
+from webui.services.library import Library
+from webui.services.outputs import Outputs
+from webui.services.queue import JobQueue
+from webui.services.run import JobRun
+
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+
+
+def run_and_kill(folder: Path, seed: int, seconds: float) -> list[list[str]]:
+    """Start the process, let it work for so long, kill it. The promises it made."""
+    command = [sys.executable, "-m", "tests.services.crashing", str(folder), str(seed)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    lines = process.stdout.read().splitlines(keepends=True)
+    timer.cancel()
+    process.wait()
+    return [line.split() for line in lines if line.endswith("\n")]
+
+
+def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+    moments = random.Random(20)
+    jobs: set[str] = set()
+    pictures: set[int] = set()
+    ended: dict[str, str] = {}
+    interrupted = 0
+    for number in range(KILLS):
+        for kind, name, *rest in run_and_kill(tmp_path, number * 100_000, moments.uniform(0.02, 0.5)):
+            if kind == "job":
+                jobs.add(name)
+            elif kind == "picture":
+                pictures.add(int(name))
+            else:
+                ended[name] = rest[0]
+        library = Library.open(tmp_path / "library.db")
+        assert library.set_aside is None
+        running = library.jobs_with(JobStatus.RUNNING)
+        waiting = [job.id for job in library.jobs_with(JobStatus.QUEUED)]
+        queue = JobQueue(library, lambda event: None)
+        assert len(running) <= 1 and all(queue.get(job.id).status is JobStatus.INTERRUPTED for job in running)
+        assert [job.id for job in queue.waiting()] == waiting
+        for job_id in jobs:
+            job = library.job(job_id)
+            assert job is not None, "a job whose id was given out is gone"
+            assert job_id not in ended or job.status == ended[job_id]
+        interrupted += len(running)
+        library.close()
+    assert interrupted > 0 and pictures and len(jobs) > KILLS
+    library = Library.open(tmp_path / "library.db")
+    for picture in pictures:
+        record = library.picture(picture)
+        assert record is not None, "an announced picture is gone"
+        with Image.open(record.path) as image:
+            image.load()
+            assert "parameters" in image.text  # type: ignore[attr-defined]
+    _goes_on(library, tmp_path)
+    library.close()
+
+
+def _goes_on(library: Library, folder: Path) -> None:
+    """Requeue every interrupted job: only what was missing is made."""
+    queue = JobQueue(library, lambda event: None)
+    outputs = Outputs(folder / "outputs", folder / "unsaved", library, lambda checkpoint: None)
+    for job in [job for job in library.last_ended(1000) if job.status is JobStatus.INTERRUPTED]:
+        assert isinstance(job.request, Txt2Img)
+        before = {record.key for record in library.pictures_of(job.id)}
+        engine = PaintEngine()
+        job = queue.requeue(job.id)
+        records = JobRun(job, engine, outputs, library, lambda event: None, CancelToken(), MachineSettings()).generate(job.request)
+        assert [record.key for record in records] == [str(index) for index in range(6)]
+        assert len(engine.made) <= 6 - len(before) // 2 * 2
+    outputs.close()
