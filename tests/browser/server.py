@@ -1,0 +1,95 @@
+"""A real server in a process of its own, as a person would start it, for the browser tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """`python app.py` on a data folder. It can be stopped (or killed) and started again on the same port."""
+
+    def __init__(self, data: Path, *flags: str) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.flags = flags
+        self.log = data / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        """Start it and wait for its first answer."""
+        environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_SSR_MODE": "False"}
+        command = [sys.executable, "app.py", "--port", str(self.port), "--no-browser", "--data-dir", str(self.data), *self.flags]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            try:
+                httpx.get(f"{self.url}/api/v1/ping", timeout=2).raise_for_status()
+                return self
+            except httpx.HTTPError:
+                assert self.process.poll() is None, f"the server ended: {self.log.read_text()[-3000:]}"
+                time.sleep(0.1)
+        raise AssertionError(f"the server does not answer: {self.log.read_text()[-3000:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it and wait until it is gone."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+            self.process = None
+
+    def get(self, path: str) -> dict:
+        """An answer of the HTTP API."""
+        return httpx.get(f"{self.url}/api/v1/{path}", timeout=10).raise_for_status().json()
+
+    def post(self, path: str, body: dict | None = None) -> dict:
+        """An answer of the HTTP API."""
+        return httpx.post(f"{self.url}/api/v1/{path}", json=body, timeout=10).raise_for_status().json()
+
+    def submit(self, **request: object) -> str:
+        """Queue a small picture past the page; returns the job's id."""
+        return self.post("jobs", {"kind": "txt2img", "width": 64, "height": 64, "steps": 4} | request)["id"]
+
+    def jobs(self) -> list[dict]:
+        """Running, waiting and ended jobs."""
+        return self.get("state")["jobs"]
+
+    def wait(self, job_id: str, *statuses: str, seconds: float = 60.0) -> dict:
+        """The job once its status is one of `statuses` (an end, if none is given)."""
+        wanted = statuses or ("done", "failed", "cancelled", "interrupted")
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            found = self.get(f"jobs/{job_id}")
+            if found["job"]["status"] in wanted:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"job {job_id} is {found['job']['status']}, not {wanted}")
+
+    def calm(self) -> None:
+        """Nothing runs and nothing waits: what every test begins with."""
+        self.post("forever/stop")
+        active = [job for job in self.jobs() if job["status"] in ("queued", "running")]
+        for job in reversed(active):
+            if job["status"] == "queued":
+                httpx.post(f"{self.url}/api/v1/jobs/{job['id']}/cancel", timeout=10)  # it may have started since
+        self.post("interrupt")
+        for job in active:
+            self.wait(job["id"])

@@ -1,0 +1,70 @@
+"""A server that goes away and comes back, and a server without a model. Each test has a server of its own."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Guarded, set_small, visit
+from tests.browser.server import Server
+
+
+@pytest.fixture
+def own_server(data_folder: Path) -> Iterator[Server]:
+    """A server that may be stopped."""
+    server = Server(data_folder).start()
+    yield server
+    server.stop()
+
+
+def test_draft_and_job_survive_a_killed_server(guarded: Guarded, own_server: Server) -> None:
+    guarded.tolerated = ("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY_RESPONSE", "net::")  # what the browser itself says while nobody answers
+    context = guarded.context()
+    page = set_small(visit(context.new_page(), own_server), "written before the crash", steps=150)
+    page.fill("#txt2img_seed input", "4711")
+    page.fill("#txt2img_batch_count input[type=number]", "50")
+    page.click("#txt2img_generate")
+    page.wait_for_selector(".stage.live", timeout=60_000)
+    own_server.stop(signal.SIGKILL)
+    expect(page.locator(".notice.away")).to_be_visible()
+    page.fill("#txt2img_negative_prompt textarea, #txt2img_neg_prompt textarea", "typed while it was away")
+    own_server.start()
+    expect(page.locator(".notice.away")).not_to_be_visible(timeout=20_000)
+    page.click("#easel_queue")
+    expect(page.locator(".job.ended")).to_contain_text("written before the crash")
+    expect(page.locator(".job.ended")).to_contain_text("interrupted")
+    page.keyboard.press("Escape")
+
+    page.fill("#txt2img_batch_count input[type=number]", "1")
+    page.fill("#txt2img_steps input[type=number]", "4")
+    page.click("#txt2img_generate")  # the page was not reloaded
+    expect(page.locator("#html_info_txt2img pre")).to_contain_text("Steps: 4", timeout=60_000)
+
+    fresh = visit(context.new_page(), own_server)
+    assert fresh.input_value("#txt2img_prompt textarea") == "written before the crash"
+    assert fresh.input_value("#txt2img_neg_prompt textarea") == "typed while it was away"
+    assert fresh.input_value("#txt2img_seed input") == "4711"
+    assert fresh.input_value("#txt2img_width input[type=number]") == "64"
+
+
+def test_without_a_model_the_page_says_where_to_put_one(guarded: Guarded, own_server: Server) -> None:
+    folder = own_server.data / "models" / "Stable-diffusion"
+    weights = next(folder.glob("*.safetensors"))
+    away = weights.rename(own_server.data / "away.safetensors")
+    own_server.post("checkpoints/refresh")
+    page = set_small(visit(guarded.context().new_page(), own_server), "at last")
+    expect(page.locator(".empty")).to_contain_text("No model yet")
+    expect(page.locator(".empty code")).to_have_text(str(folder))
+    page.click("#txt2img_generate")
+    expect(page.locator("#setting_sd_model_checkpoint .field-error")).to_contain_text("no checkpoint")
+    shutil.move(away, weights)
+    page.get_by_role("button", name="Read again", exact=True).click()
+    expect(page.locator(".empty")).to_contain_text("Your pictures appear here")
+    expect(page.locator("#setting_sd_model_checkpoint input")).to_have_value("random-tiny.safetensors")
+    page.click("#txt2img_generate")
+    expect(page.locator("#html_info_txt2img pre")).to_contain_text("at last", timeout=60_000)
