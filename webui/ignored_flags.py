@@ -1,4 +1,4 @@
-"""Flags of A1111's and Forge's command lines that mean nothing here, so that an old COMMANDLINE_ARGS still starts. Pure data: it knows no argparse."""
+"""Flags of A1111's and Forge's command lines that mean nothing here, so that old COMMANDLINE_ARGS still start. Pure data: it knows no argparse."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ import pytest
 import launch
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_NETWORK = """WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError('<urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno -3] Temporary failure in name resolution')': /simple/gradio/
+NO_NETWORK = """WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError('<HTTPSConnection object at 0x7f>:
+Failed to establish a new connection: [Errno -3] Temporary failure in name resolution')': /simple/gradio/
 ERROR: Could not find a version that satisfies the requirement gradio==6.31.0 (from versions: none)
 ERROR: No matching distribution found for gradio==6.31.0
 """

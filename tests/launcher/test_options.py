@@ -62,7 +62,8 @@ def test_precision(line, precision):
 
 
 @pytest.mark.parametrize(("line", "cpu"), [
-    ("--use-cpu", True), ("--use-cpu all", True), ("--use-cpu sd interrogate", True), ("--use-cpu interrogate", False), ("--always-cpu", True), ("", False),
+    ("--use-cpu", True), ("--use-cpu all", True), ("--use-cpu sd interrogate", True), ("--use-cpu interrogate", False),
+    ("--always-cpu", True), ("", False),
 ])
 def test_use_cpu_reads_a1111s_parts(line, cpu):
     assert parse_options(line.split()).device.use_cpu is cpu

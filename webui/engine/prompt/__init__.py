@@ -1,1 +1,1 @@
-
+"""Prompts to tokens. Torch-free."""

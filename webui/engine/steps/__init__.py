@@ -1,1 +1,1 @@
-
+"""The steps of a pass: encode, latents, decode, postprocess."""

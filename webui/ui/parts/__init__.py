@@ -1,1 +1,1 @@
-
+"""Pieces of the page that more than one tab uses."""
