@@ -1,0 +1,71 @@
+"""Plans: pure, so tested without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from webui.engine.plan import make_plan
+from webui.engine.tables import register_tables
+from webui.plugins.registry import Registries
+from webui.schema.errors import RequestError
+from webui.schema.generation import Txt2Img
+from webui.schema.model import Checkpoint
+
+CHECKPOINT = Checkpoint(name="a.safetensors", path="/a", size=1, mtime=1, family="sd1")
+
+
+@pytest.fixture
+def registries() -> Registries:
+    made = Registries()
+    register_tables(made)
+    return made
+
+
+def test_batches_and_seeds(registries: Registries) -> None:
+    plan = make_plan(Txt2Img(prompt="p", negative_prompt="n", seed=10, batch_count=2, batch_size=3), CHECKPOINT, registries)
+    assert plan.seeds == (10, 11, 12, 13, 14, 15)
+    assert [(batch.first, batch.seeds) for batch in plan.batches] == [(0, (10, 11, 12)), (3, (13, 14, 15))]
+    assert plan.batches[1].prompts == ("p",) * 3
+    assert plan.batches[1].negative_prompts == ("n",) * 3
+
+
+def test_one_pass_of_the_request(registries: Registries) -> None:
+    plan = make_plan(Txt2Img(seed=1, steps=9, cfg_scale=4.5, width=72, height=64), CHECKPOINT, registries)
+    (only,) = plan.passes
+    assert (only.steps, only.cfg, only.width, only.height, only.sampler.name) == (9, 4.5, 72, 64, "DPM++ 2M")
+
+
+def test_random_seed_is_resolved_once(registries: Registries) -> None:
+    plan = make_plan(Txt2Img(seed=-1, batch_count=2), CHECKPOINT, registries, random_seed=lambda: 123)
+    assert plan.seeds == (123, 124)
+    assert plan.request.seed == 123
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "label"),
+    [("DPM++ 2M", "Automatic", "Karras"), ("Euler", "Automatic", None), ("Euler", "Karras", "Karras"), ("DPM++ 2M", "Uniform", "Uniform")],
+)
+def test_schedule_used(registries: Registries, sampler: str, scheduler: str, label: str | None) -> None:
+    plan = make_plan(Txt2Img(sampler=sampler, scheduler=scheduler), CHECKPOINT, registries)
+    assert plan.schedule_label == label
+    assert plan.passes[0].schedule == plan.schedule
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "near"),
+    [({"sampler": "Euler A"}, "sampler", "“Euler a”"), ({"sampler": "k_euler"}, "sampler", "Euler"), ({"scheduler": "karras"}, "scheduler", "“Karras”")],
+    ids=["case", "alias", "short name"],
+)
+def test_names_are_strict(registries: Registries, change: dict, field: str, near: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        make_plan(Txt2Img(**change), CHECKPOINT, registries)
+    assert caught.value.field == field
+    assert near in (caught.value.hint or "")
+
+
+def test_a_plan_cannot_be_changed(registries: Registries) -> None:
+    plan = make_plan(Txt2Img(seed=1), CHECKPOINT, registries)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.seeds = ()  # pyright: ignore[reportAttributeAccessIssue]
