@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from webui.api.guard import Access, Guard, LOCAL_HOSTS, load_secret
+from webui.api.guard import LOCAL_HOSTS, Access, Guard, load_secret
 from webui.api.server import make_api
 from webui.backend.catalog import Catalog
 from webui.builtin import BUILTINS

@@ -139,7 +139,7 @@ def test_pictures(client: TestClient, studio: Studio, data: Path) -> None:
     assert saved == "log/images/00000-5.png" and (data / saved).is_file()
     Path(record.path).unlink()
     gone = client.get(f"/api/v1/pictures/{record.id}")
-    assert gone.status_code == 404 and "not" in gone.json()["message"] or "no picture" in gone.json()["message"]
+    assert (gone.status_code == 404 and "not" in gone.json()["message"]) or "no picture" in gone.json()["message"]
     assert client.get("/api/v1/pictures/999").status_code == 404
 
 

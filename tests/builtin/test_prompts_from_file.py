@@ -50,7 +50,14 @@ def test_options_of_a_line() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "no prompt"), ("a\n--colour red", "Line 2"), ("--steps", "Line 1"), ('--prompt "open', "Line 1"), ("--steps 0", "Line 1"), ("--width 100", "Line 1")],
+    [
+        ("", "no prompt"),
+        ("a\n--colour red", "Line 2"),
+        ("--steps", "Line 1"),
+        ('--prompt "open', "Line 1"),
+        ("--steps 0", "Line 1"),
+        ("--width 100", "Line 1"),
+    ],
 )
 def test_a_wrong_line_is_named_before_anything_runs(text: str, words: str) -> None:
     notes = Notes()

@@ -48,7 +48,8 @@ def test_script_files(host: PluginHost, tmp_path: Path) -> None:
 
 
 def test_extensions_with_hooks_and_scripts(host: PluginHost, tmp_path: Path) -> None:
-    code = "from webui.sdk import hookimpl\n@hookimpl\ndef revise_request(request):\n    return request.revise(steps=9)\n" + SCRIPT.format(id="theirs")
+    hook = "from webui.sdk import hookimpl\n@hookimpl\ndef revise_request(request):\n    return request.revise(steps=9)\n"
+    code = hook + SCRIPT.format(id="theirs")
     extension(tmp_path, "theirs", 'name = "Theirs"\napi = 1\n', code)
     extension(tmp_path, "off.disabled", "api = 1", "raise SystemError")
     load_extensions(host, tmp_path)
@@ -57,7 +58,12 @@ def test_extensions_with_hooks_and_scripts(host: PluginHost, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("manifest", "reason"),
-    [("api = 99", "plugin API 99"), ("api = ", "Invalid value"), ('entry = "../x.py"', "not a file in that folder"), ('entry = "none.py"', "not a file")],
+    [
+        ("api = 99", "plugin API 99"),
+        ("api = ", "Invalid value"),
+        ('entry = "../x.py"', "not a file in that folder"),
+        ('entry = "none.py"', "not a file"),
+    ],
 )
 def test_a_wrong_manifest_is_named(host: PluginHost, tmp_path: Path, manifest: str, reason: str) -> None:
     (tmp_path / "x.py").write_text("")

@@ -52,7 +52,9 @@ def events_path(run: JobRun, event: PictureSaved) -> str:
     return record.path
 
 
-def test_interrupt_keeps_the_partial_picture_and_a_second_run_goes_on(run: JobRun, job: Job, engine: PaintEngine, library: Library, token: CancelToken) -> None:
+def test_interrupt_keeps_the_partial_picture_and_a_second_run_goes_on(
+    run: JobRun, job: Job, engine: PaintEngine, library: Library, token: CancelToken
+) -> None:
     steps: list[int] = []
 
     def stop_in_the_second_batch(step: int) -> None:

@@ -27,9 +27,13 @@ async def _webui_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    details = [{**item, "loc": item["loc"][1:] if item["loc"] and item["loc"][0] in ("body", "query", "path") else item["loc"]} for item in error.errors()]
-    infos = describe_complaints(details)
+    infos = describe_complaints([{**item, "loc": _within(item["loc"])} for item in error.errors()])
     return JSONResponse(infos[0].model_dump() | {"errors": [info.model_dump() for info in infos]}, status_code=422)
+
+
+def _within(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """FastAPI says first where it looked; a person knows only the field."""
+    return location[1:] if location and location[0] in ("body", "query", "path") else location
 
 
 async def _any_error(request: Request, error: Exception) -> JSONResponse:

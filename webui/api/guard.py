@@ -182,5 +182,6 @@ async def _answer(scope: Scope, send: Send, status: int, body: Mapping[str, str 
 
 async def _send(send: Send, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
     lines = {"content-type": kind, "content-length": str(len(body)), "cache-control": "no-store", **(headers or {})}
-    await send({"type": "http.response.start", "status": status, "headers": [(name.lower().encode(), value.encode()) for name, value in lines.items()]})
+    pairs = [(name.lower().encode(), value.encode()) for name, value in lines.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -19,7 +19,8 @@ mimetypes.add_type("text/javascript", ".js")  # Windows registries often say tex
 
 def make_api(studio: Studio, web: Path) -> FastAPI:
     """The application, with `web` (the page's own scripts, styles and translations) under /web."""
-    app = FastAPI(title="Easel", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)  # the docs pages load scripts from elsewhere
+    # FastAPI's docs pages load scripts from elsewhere; the schema itself is all that programs need.
+    app = FastAPI(title="Easel", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     answer_errors(app)
     app.include_router(make_router(studio))
     root = web.resolve()

@@ -1,1 +1,1 @@
-"""The plugin system: what a plugin may do (hookspecs, script, registry), where plugins come from (discover), and how a faulty one is contained (host)."""
+"""The plugin system: what a plugin may do (hookspecs, script, registry), where it comes from (discover), how a faulty one is contained (host)."""

@@ -39,12 +39,12 @@ def shutdown() -> None:
 
 
 @hookspec
-def revise_request(request: Txt2Img) -> Txt2Img | None:  # pyright: ignore[reportReturnType]
+def revise_request(request: Txt2Img) -> Txt2Img | None:
     """Return a changed request before it is queued, or None to leave it; raise `WebuiError` to refuse it with words for the person."""
 
 
 @hookspec
-def image_ready(image: Image.Image, request: Txt2Img, index: int) -> Image.Image | None:  # pyright: ignore[reportReturnType]
+def image_ready(image: Image.Image, request: Txt2Img, index: int) -> Image.Image | None:
     """Return a changed picture before it is saved, or None to leave it; runs on the worker thread, `index` counts within the job."""
 
 

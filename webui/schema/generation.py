@@ -48,10 +48,10 @@ class GenerationRequest(Frozen):
     script: Annotated[str, Dropdown(label="script", source="scripts", elem="script_list")] = ""
     """Id of the script that runs this request; empty = the engine itself."""
 
-    ext: dict[str, dict[str, JsonValue]] = {}
+    ext: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """What extensions and scripts add, by their id; validated by the `Params` they registered."""
 
-    settings: dict[str, JsonValue] = {}
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
 
     @field_validator("prompt", "negative_prompt")

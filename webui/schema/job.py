@@ -49,7 +49,7 @@ class Job(Frozen):
     ended: float | None = None
     error: ErrorInfo | None = None
     seed: int | None = None
-    """The seed this job runs with when the request says -1: drawn when it first starts, kept so that a requeued job goes on with the same pictures."""
+    """The seed it runs with when the request says -1: drawn when it first starts, kept so that a requeued job goes on with the same pictures."""
 
 
 class JobView(Frozen):

@@ -56,7 +56,7 @@ class DataLock:
 
     def __enter__(self) -> DataLock:
         try:
-            file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held as long as the server runs)
+            file = open(self.path, "a+", encoding="utf-8")
         except OSError as error:
             raise StorageError(
                 f"The data folder {self.path.parent.parent} cannot be written: {error.strerror or error}.", hint="Choose another one with --data-dir."

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from webui.schema.errors import ErrorInfo, StorageError
 from webui.schema.job import Job, JobStatus
@@ -99,7 +100,7 @@ class Library:
                 version = connection.scalar(sa.select(about.c.version))
                 if version is None:
                     connection.execute(about.insert().values(version=VERSION))
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             raise StorageError(f"The database {_without_password(url)} cannot be opened: {_reason(error)}.") from error
         if version is not None and version > VERSION:
             raise StorageError(
@@ -165,7 +166,8 @@ class Library:
     def count_pictures(self, job_ids: Sequence[str]) -> dict[str, int]:
         """Finished pictures of each job."""
         query = sa.select(pictures.c.job_id, sa.func.count()).where(pictures.c.job_id.in_(job_ids)).group_by(pictures.c.job_id)
-        return {row[0]: row[1] for row in self._select(query)}
+        with self.begin() as connection:
+            return dict(connection.execute(query).tuples().all())
 
     # Plumbing
 
@@ -210,26 +212,26 @@ class Transaction:
     def __enter__(self) -> sa.Connection:
         try:
             return self._context.__enter__()
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             raise _storage_error(error) from error
 
     def __exit__(self, *details: Any) -> None:
         try:
             self._context.__exit__(*details)
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             raise _storage_error(error) from error
-        if isinstance(details[1], sa.exc.SQLAlchemyError):
+        if isinstance(details[1], SQLAlchemyError):
             raise _storage_error(details[1]) from details[1]
 
 
-def _storage_error(error: sa.exc.SQLAlchemyError) -> StorageError:
+def _storage_error(error: SQLAlchemyError) -> StorageError:
     return StorageError(
         f"The database cannot be read or written: {_reason(error)}.",
         hint="Is the disk full or the data folder read-only? A damaged database is set aside at the next start.",
     )
 
 
-def _reason(error: sa.exc.SQLAlchemyError) -> str:
+def _reason(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).split("\n")[0]
 
 

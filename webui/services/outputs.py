@@ -30,6 +30,7 @@ from webui.services.infotext import write_infotext
 from webui.services.library import Library
 
 LINK_TRIES = 1000
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Outputs:
         except OSError as error:
             raise StorageError(
                 f"The picture could not be saved to {folder}: {error.strerror or error}.",
-                hint="Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make the folder writable or start with another --outputs-dir.",
+                hint="Free some space." if error.errno in FULL else "Make the folder writable or start with another --outputs-dir.",
             ) from error
         record = self._library.add_picture(
             PictureRecord(

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from webui.engine.cancel import CancelToken
 from webui.engine.tools import Picture, RunTools, Step
-from webui.schema.event import Event, Preview, PictureSaved, Progress
+from webui.schema.event import Event, PictureSaved, Preview, Progress
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
@@ -34,7 +34,8 @@ class JobRun:
     """Implements `plugins.script.Run` for one job."""
 
     def __init__(
-        self, job: Job, engine: Engine, outputs: Outputs, library: Library, emit: Callable[[Event], None], token: CancelToken, machine: MachineSettings
+        self, job: Job, engine: Engine, outputs: Outputs, library: Library, emit: Callable[[Event], None], token: CancelToken,
+        machine: MachineSettings,
     ) -> None:
         self.job = job
         self.token = token

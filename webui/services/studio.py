@@ -138,9 +138,8 @@ class Studio:
                 raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
         name = request.checkpoint or self.default_checkpoint()
         if not name:
-            raise RequestError(
-                "There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {self._parts.folders.models / 'Stable-diffusion'} and press 🔄."
-            )
+            folder = self._parts.folders.models / "Stable-diffusion"
+            raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
         return request.revise(checkpoint=self._parts.catalog.get(name).name)
 
     def _hash(self, checkpoint: str, snapshot: PictureSettings) -> None:
