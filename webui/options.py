@@ -20,6 +20,7 @@ from webui.schema.machine import DeviceOptions
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PORT = 7860
 PORTS_TRIED = 100
+PRECISIONS: dict[str, Literal["auto", "full", "half"]] = {"autocast": "auto", "full": "full", "half": "half"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -145,11 +146,10 @@ def _device(given: argparse.Namespace) -> DeviceOptions:
     if given.device_id is not None and not (given.device_id.isascii() and given.device_id.isdigit()):
         raise RequestError(f"--device-id {given.device_id}: a device is a whole number from 0.", field="--device-id")
     parts = given.use_cpu
-    precision: Literal["auto", "full", "half"] = "full" if given.no_half else {"autocast": "auto", "full": "full", "half": "half"}[given.precision]
     return DeviceOptions(
         device_id=None if given.device_id is None else int(given.device_id),
         use_cpu=given.always_cpu or (parts is not None and (not parts or bool({"all", "sd"} & set(parts)))),
-        precision=precision,
+        precision="full" if given.no_half else PRECISIONS[given.precision],
         full_vae=given.no_half_vae,
         xformers=given.xformers,
     )
