@@ -76,11 +76,10 @@ class Server:
         """The job once its status is one of `statuses` (an end, if none is given)."""
         wanted = statuses or ("done", "failed", "cancelled", "interrupted")
         limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            found = self.get(f"jobs/{job_id}")
-            if found["job"]["status"] in wanted:
-                return found
+        while (found := self.get(f"jobs/{job_id}"))["job"]["status"] not in wanted and time.monotonic() < limit:
             time.sleep(0.05)
+        if found["job"]["status"] in wanted:
+            return found
         raise AssertionError(f"job {job_id} is {found['job']['status']}, not {wanted}")
 
     def calm(self) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 from gradio.i18n import I18nData
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -20,6 +19,9 @@ from webui.schema.errors import ErrorInfo, field_errors
 from webui.schema.generation import Txt2Img
 from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
 from webui.ui.translations import word
+
+Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
+"""What a field can look like."""
 
 Choices = Sequence[tuple[str | I18nData, str]]
 """What a dropdown lists: (text shown, value)."""
@@ -36,10 +38,10 @@ class Form:
         self.tab = tab
         self.host = host
         self.sources = sources
-        self.components: dict[str, Component] = {}
+        self.components: dict[str, Control] = {}
         self.elements: dict[str, str] = {}
 
-    def place(self, name: str, **look: Any) -> Component:
+    def place(self, name: str, **look: Any) -> Control:
         """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""
         field = self.request.model_fields[name]
         widget = widget_of(field)
@@ -85,7 +87,7 @@ class Form:
                 errors += [info.revise(field=prefix + info.field if info.field else None) for info in field_errors(error)]
         return values
 
-    def _make(self, path: str, element: str, field: FieldInfo, widget: Widget, look: dict[str, Any]) -> Component:
+    def _make(self, path: str, element: str, field: FieldInfo, widget: Widget, look: dict[str, Any]) -> Control:
         """The one place where form components are made: named, bound, and announced to plugins."""
         component = self._component(widget, field, {"elem_id": element, "label": word(widget.label), "interactive": True} | look)
         self.components[path] = component
@@ -93,7 +95,7 @@ class Form:
         self.host.call("component_created", elem_id=element, component=component)
         return component
 
-    def _component(self, widget: Widget, field: FieldInfo, common: dict[str, Any]) -> Component:
+    def _component(self, widget: Widget, field: FieldInfo, common: dict[str, Any]) -> Control:
         common.setdefault("value", field.get_default(call_default_factory=True))
         if widget.info:
             common["info"] = word(widget.info)

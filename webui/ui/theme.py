@@ -5,7 +5,7 @@ What is not a colour or a radius of a component lives in `web/easel.css`.
 
 from __future__ import annotations
 
-import gradio as gr
+from gradio.themes import Base
 from gradio.themes.utils import colors
 
 VIRIDIAN = colors.Color(
@@ -20,9 +20,9 @@ SANS = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-def page_theme() -> gr.themes.Base:
+def page_theme() -> Base:
     """The theme of every page."""
-    theme = gr.themes.Base(primary_hue=VIRIDIAN, secondary_hue=VIRIDIAN, neutral_hue=PAPER, font=SANS, font_mono=MONO, radius_size="md")
+    theme = Base(primary_hue=VIRIDIAN, secondary_hue=VIRIDIAN, neutral_hue=PAPER, font=SANS, font_mono=MONO, radius_size="md")
     return theme.set(
         body_background_fill="*neutral_50", body_background_fill_dark="*neutral_950",
         body_text_color="*neutral_900", body_text_color_dark="*neutral_100",
