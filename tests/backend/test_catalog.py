@@ -1,0 +1,221 @@
+"""The list of checkpoints: names, choices, changes on disk, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from webui.backend import catalog as catalogs
+from webui.backend.catalog import Catalog
+from webui.schema.errors import ModelError, RequestError
+
+SD1 = {
+    "model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3), "first_stage_model.decoder.conv_in.weight": (4, 4, 3, 3),
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (10, 4),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fake) -> Path:
+    """house.safetensors, sub/Cat v2.safetensors, a LoRA, an empty file, a .ckpt, a note."""
+    base = tmp_path / "Stable-diffusion"
+    fake(base / "house.safetensors", SD1)
+    fake(base / "sub" / "Cat v2.safetensors", SD1)
+    fake(base / "a-lora.safetensors", {"x.lora_down.weight": (4, 8)})
+    (base / "empty.safetensors").touch()
+    (base / "old.ckpt").write_bytes(b"x")
+    (base / "notes.txt").write_text("x")
+    return base
+
+
+def test_names_and_reasons(folder: Path, hashes) -> None:
+    entries = {entry.name: entry for entry in Catalog([folder], hashes).checkpoints()}
+    assert list(entries) == ["a-lora.safetensors", "empty.safetensors", "house.safetensors", "old.ckpt", "sub/Cat v2.safetensors"]
+    assert entries["house.safetensors"].family == "sd1"
+    assert entries["house.safetensors"].error is None
+    for name, words in (("a-lora.safetensors", "LoRA"), ("empty.safetensors", "empty"), ("old.ckpt", "not supported yet")):
+        assert words in (entries[name].error or "")
+        assert entries[name].family is None
+
+
+def test_default_is_the_first_usable_one(folder: Path, hashes, tmp_path: Path) -> None:
+    assert Catalog([folder], hashes).default() == "house.safetensors"
+    assert Catalog([tmp_path / "nowhere"], hashes).default() is None
+
+
+def test_get_by_name_stem_and_title(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    cat = catalog.get("sub/Cat v2.safetensors")
+    assert catalog.get("Cat v2") == cat
+    catalog.sha256(cat)
+    titled = catalog.get("Cat v2")
+    assert titled.title == f"sub/Cat v2.safetensors [{titled.sha256[:10]}]"
+    assert catalog.get(titled.title) == titled
+
+
+def test_unknown_names_the_nearest(folder: Path, hashes) -> None:
+    with pytest.raises(RequestError) as caught:
+        Catalog([folder], hashes).get("hause.safetensors")
+    assert caught.value.field == "checkpoint"
+    assert "“house.safetensors”" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["", "../secret", "/etc/passwd", "x" * 100_000])
+def test_odd_names_are_only_unknown(folder: Path, hashes, name: str) -> None:
+    with pytest.raises(RequestError):
+        Catalog([folder], hashes).get(name)
+
+
+def test_nothing_there_says_where_to_put_one(tmp_path: Path, hashes) -> None:
+    with pytest.raises(RequestError, match="no checkpoint yet") as caught:
+        Catalog([tmp_path], hashes).get("any")
+    assert str(tmp_path) in (caught.value.hint or "")
+
+
+def test_an_unusable_file_says_why(folder: Path, hashes) -> None:
+    with pytest.raises(ModelError, match="is a LoRA") as caught:
+        Catalog([folder], hashes).get("a-lora.safetensors")
+    assert caught.value.hint
+
+
+def test_deleted_after_the_scan(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    catalog.checkpoints()
+    (folder / "house.safetensors").unlink()
+    with pytest.raises(ModelError, match="not there any more"):
+        catalog.get("house.safetensors")
+    assert catalog.refresh()
+    with pytest.raises(RequestError):
+        catalog.get("house.safetensors")
+
+
+def test_replaced_after_the_scan(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    before = catalog.get("house.safetensors")
+    (folder / "house.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="is empty"):
+        catalog.get("house.safetensors")
+    shutil.copy(folder / "sub" / "Cat v2.safetensors", folder / "house.safetensors")
+    os.utime(folder / "house.safetensors", (1, 1))
+    assert catalog.get("house.safetensors").mtime == 1 != before.mtime
+
+
+def test_put_there_after_the_scan(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    catalog.checkpoints()
+    shutil.copy(folder / "house.safetensors", folder / "new.safetensors")
+    assert catalog.get("new.safetensors").family == "sd1"
+
+
+def test_unchanged_files_are_not_read_again(folder: Path, hashes, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog([folder], hashes)
+    catalog.checkpoints()
+    read: list[str] = []
+    identify = catalogs.identify
+    monkeypatch.setattr(catalogs, "identify", lambda path: read.append(path.name) or identify(path))
+    assert not catalog.refresh()
+    os.utime(folder / "house.safetensors", (5, 5))
+    assert catalog.refresh()
+    assert read == ["house.safetensors"]
+
+
+def test_first_folder_wins_and_missing_folders_are_fine(folder: Path, hashes, tmp_path: Path, fake) -> None:
+    other = fake(tmp_path / "other" / "house.safetensors", SD1).parent
+    fake(other / "more.safetensors", SD1)
+    entries = {entry.name: entry for entry in Catalog([folder, tmp_path / "none", other], hashes).checkpoints()}
+    assert entries["house.safetensors"].path == str(folder / "house.safetensors")
+    assert "more.safetensors" in entries
+
+
+def test_links_loops_and_broken_things(folder: Path, hashes) -> None:
+    (folder / "loop").symlink_to(folder)
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder / "dangling.safetensors").symlink_to(folder / "nothing")
+    (folder / "folder.safetensors").mkdir()
+    locked = folder / "locked"
+    locked.mkdir()
+    locked.chmod(0)
+    names = [entry.name for entry in Catalog([folder], hashes).checkpoints()]
+    locked.chmod(0o700)
+    assert names == ["a-lora.safetensors", "empty.safetensors", "house.safetensors", "old.ckpt", "sub/Cat v2.safetensors"]
+
+
+def test_a_linked_folder_is_followed(folder: Path, hashes, tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "mine").symlink_to(folder)
+    assert "mine/house.safetensors" in [entry.name for entry in Catalog([tmp_path / "library"], hashes).checkpoints()]
+
+
+def test_hash_of_the_whole_file(folder: Path, hashes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogs, "BLOCK", 100)
+    catalog = Catalog([folder], hashes)
+    house = catalog.get("house.safetensors")
+    told: list[float] = []
+    wanted = hashlib.sha256(Path(house.path).read_bytes()).hexdigest()
+    assert catalog.sha256(house, told.append) == wanted
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert catalog.get("house.safetensors").sha256 == wanted
+    assert Catalog([folder], hashes).get("house.safetensors").sha256 == wanted  # another start remembers
+
+
+def test_two_callers_hash_once(folder: Path, hashes, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog([folder], hashes)
+    house = catalog.get("house.safetensors")
+    computed: list[str] = []
+    hash_file = catalogs._hash_file
+
+    def slow(checkpoint, progress):
+        computed.append(checkpoint.name)
+        time.sleep(0.1)
+        return hash_file(checkpoint, progress)
+
+    monkeypatch.setattr(catalogs, "_hash_file", slow)
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(catalog.sha256(house))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert computed == ["house.safetensors"]
+    assert len(results) == 4
+    assert len(set(results)) == 1
+
+
+def test_hash_of_a_file_that_vanished(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    house = catalog.get("house.safetensors")
+    Path(house.path).unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        catalog.sha256(house)
+
+
+def test_refresh_while_others_read(folder: Path, hashes) -> None:
+    catalog = Catalog([folder], hashes)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                catalog.get("house.safetensors")
+                catalog.checkpoints()
+            except RequestError as error:
+                failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(20):
+        os.utime(folder / "house.safetensors", (number, number))
+        catalog.refresh()
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []

@@ -1,0 +1,99 @@
+"""Loaded models: leased, kept, let go, and their memory given back."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import weakref
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from webui.backend.catalog import Catalog
+from webui.backend.device import Device
+from webui.backend.manager import ModelManager
+from webui.schema.errors import ModelError
+
+CPU = Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, tiny_checkpoint: Path, hashes) -> Catalog:
+    for name in ("a", "b", "c"):
+        shutil.copy(tiny_checkpoint, tmp_path / f"{name}.safetensors")
+    return Catalog([tmp_path], hashes)
+
+
+def test_a_second_lease_loads_nothing(catalog: Catalog) -> None:
+    manager, loads = ModelManager(CPU), []
+    with manager.lease(catalog.get("a"), loading=lambda: loads.append("a")) as first:
+        pass
+    with manager.lease(catalog.get("a"), loading=lambda: loads.append("a")) as second:
+        assert second is first
+    assert loads == ["a"]
+
+
+def test_least_recently_used_leaves_first(catalog: Catalog) -> None:
+    manager = ModelManager(CPU)
+    for name in ("a", "b", "a", "c"):
+        with manager.lease(catalog.get(name), keep=2):
+            pass
+    assert manager.loaded == ["a.safetensors", "c.safetensors"]
+    with manager.lease(catalog.get("b"), keep=1):
+        assert manager.loaded == ["b.safetensors"]
+
+
+def test_a_leased_model_is_not_let_go(catalog: Catalog) -> None:
+    manager = ModelManager(CPU)
+    with manager.lease(catalog.get("a")), manager.lease(catalog.get("b")):
+        assert manager.loaded == ["a.safetensors", "b.safetensors"]
+    manager.evict()
+    assert manager.loaded == []
+
+
+def test_a_changed_file_is_loaded_again(catalog: Catalog) -> None:
+    manager = ModelManager(CPU)
+    with manager.lease(catalog.get("a")) as first:
+        os.utime(first.checkpoint.path, (1, 1))
+    with manager.lease(catalog.get("a")) as second:
+        assert second is not first
+        assert second.checkpoint.mtime == 1
+
+
+def test_a_deleted_file_in_memory_goes_on_working(catalog: Catalog) -> None:
+    manager, checkpoint = ModelManager(CPU), catalog.get("a")
+    with manager.lease(checkpoint) as first:
+        Path(checkpoint.path).unlink()
+    with manager.lease(checkpoint) as second:
+        assert second is first
+
+
+def test_a_failed_load_leaves_nothing_behind(catalog: Catalog) -> None:
+    manager, checkpoint = ModelManager(CPU), catalog.get("a")
+    Path(checkpoint.path).unlink()
+    with pytest.raises(ModelError), manager.lease(checkpoint):
+        pass
+    assert manager.loaded == []
+    with pytest.raises(ModelError), manager.lease(catalog.get("b").revise(family="unheard-of")):
+        pass
+
+
+def test_twenty_switches_give_the_memory_back(catalog: Catalog) -> None:
+    manager, seen = ModelManager(CPU), []
+    process = psutil.Process()
+    for turn in range(20):
+        with manager.lease(catalog.get("ab"[turn % 2])) as components:
+            seen.append(weakref.ref(components.modules["unet"]))
+        del components
+        if turn == 4:
+            gc.collect()
+            settled = process.memory_info().rss
+    alive = [reference for reference in seen if reference() is not None]
+    assert len(alive) == 1
+    size = os.path.getsize(catalog.get("a").path) * 2  # float32 of a float16 file
+    assert process.memory_info().rss - settled < 5 * size  # fifteen more models were loaded
+    manager.evict()
+    assert [reference for reference in seen if reference() is not None] == []

@@ -1,0 +1,105 @@
+"""The two layouts of SD 1.x weights, and what loading says about files that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tools.random_checkpoint import TINY, write_checkpoint
+from webui.backend.device import Device
+from webui.backend.families import sd1
+from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, read_config
+from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint
+
+CPU = Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa")
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    stat = path.stat()
+    return Checkpoint(name=path.name, path=str(path), size=stat.st_size, mtime=stat.st_mtime, family="sd1")
+
+
+def test_names_of_the_full_model_are_those_of_diffusers_converters() -> None:
+    """On the meta device, so SD 1.5's real sizes cost nothing."""
+    modules = sd1.build_modules(Sd1Config())
+    weights = sd1.to_ldm_weights(modules)
+    assert len(weights) == 686 + 248 + 196
+    assert convert_ldm_unet_checkpoint(dict(weights), dict(modules.unet.config)).keys() == modules.unet.state_dict().keys()
+    assert convert_ldm_vae_checkpoint(dict(weights), dict(modules.vae.config)).keys() == modules.vae.state_dict().keys()
+    assert weights["model.diffusion_model.output_blocks.5.2.conv.weight"].shape == (1280, 1280, 3, 3)
+    assert weights["first_stage_model.decoder.mid.attn_1.q.weight"].shape == (512, 512, 1, 1)
+    assert weights["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"].shape == (49408, 768)
+
+
+def test_round_trip(tiny_checkpoint: Path) -> None:
+    modules = sd1.load(_checkpoint(tiny_checkpoint), CPU)
+    weights, original = sd1.to_ldm_weights(modules), load_file(tiny_checkpoint)
+    assert weights.keys() == original.keys()
+    for key, value in original.items():
+        assert torch.equal(weights[key], value.float()), key
+    for part in ("unet", "vae", "text_encoder"):
+        back = sd1.to_module_weights(weights, part, TINY)
+        assert all(torch.equal(back[key], value) for key, value in getattr(modules, part).state_dict().items())
+
+
+def test_a_loaded_model_does_not_hang_on_the_file(tmp_path: Path) -> None:
+    """Whoever overwrites a model file must not pull the weights out from under a running server, whatever the dtype."""
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    modules = sd1.load(_checkpoint(path), Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa"))
+    before = modules.unet.conv_in.weight.clone()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        file.write(b"\0" * (size - file.tell()))
+    assert before.abs().max() > 0
+    assert torch.equal(modules.unet.conv_in.weight, before)
+
+
+def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with safe_open(tiny_checkpoint, framework="pt") as file:
+        metadata = file.metadata()
+    weights = load_file(tiny_checkpoint)
+    del weights["model.diffusion_model.middle_block.1.proj_in.weight"]
+    save_file(weights, tmp_path / "holed.safetensors", metadata)
+    with pytest.raises(ModelError, match=r"unet lacks 1 weights, the first is mid_block.attentions.0.proj_in.weight") as caught:
+        sd1.load(_checkpoint(tmp_path / "holed.safetensors"), CPU)
+    assert caught.value.field == "checkpoint"
+
+
+def test_other_sizes_without_a_word_about_them_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Without `easel.config` a file must have SD 1.5's sizes."""
+    save_file(load_file(tiny_checkpoint), tmp_path / "silent.safetensors")
+    with pytest.raises(ModelError, match=r"instead of|lacks"):
+        sd1.load(_checkpoint(tmp_path / "silent.safetensors"), CPU)
+
+
+def test_a_file_that_vanished(tmp_path: Path) -> None:
+    gone = Checkpoint(name="gone.safetensors", path=str(tmp_path / "gone.safetensors"), size=1, mtime=1, family="sd1")
+    with pytest.raises(ModelError, match="not there any more"):
+        sd1.load(gone, CPU)
+
+
+def test_config_is_read_from_the_file(tiny_checkpoint: Path) -> None:
+    with safe_open(tiny_checkpoint, framework="pt") as file:
+        assert read_config(file.metadata(), "tiny") == TINY
+    assert read_config({}, "any").unet.channels == (320, 640, 1280, 1280)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"unet": {"channels": [32]}}', '{"unet": {"layers": 0}}', '{"wheels": 4}', json.dumps({"scheduler": {"prediction": "x"}})],
+)
+def test_a_wrong_config_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="describes its own sizes wrongly"):
+        read_config({CONFIG_KEY: text}, "odd.safetensors")
+
+
+def test_same_seed_same_file(tmp_path: Path) -> None:
+    first, second, other = (write_checkpoint(tmp_path / name, TINY, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first.read_bytes() == second.read_bytes() != other.read_bytes()
