@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders.create()
         with DataLock(folders):
             serve(options, folders)
+    except KeyboardInterrupt:
+        return 0
     except WebuiError as error:
         print(f"Easel cannot start: {error.message}{f' {error.hint}' if error.hint else ''}", file=sys.stderr)
         return 1
@@ -82,6 +85,7 @@ def serve(options: LaunchOptions, folders: Folders) -> None:
     shown = f"{scheme}://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"
     server.ready = lambda: _say_ready(shown, options.browser)
     studio.start()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises the signal again when it is done; close must still run
     try:
         server.run()
     finally:

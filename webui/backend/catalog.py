@@ -59,8 +59,8 @@ class Catalog:
             return self._entries != before
 
     def default(self) -> str | None:
-        """The first checkpoint that can be used, or None."""
-        return next((entry.name for entry in self._known().values() if entry.error is None), None)
+        """The first checkpoint that can be used and is still there, or None."""
+        return next((entry.name for entry in self._known().values() if entry.error is None and os.path.exists(entry.path)), None)
 
     def get(self, name: str) -> Checkpoint:
         """A usable checkpoint by name, by `name [hash]` or by file name without folder and suffix.
