@@ -172,8 +172,9 @@ class Environment:
 class Progress:
     """Says what pip is doing: one line that changes on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, temporary: str) -> None:
-        self.temporary = temporary
+    def __init__(self, temporary: str, packages: str) -> None:
+        self.temporary, self.packages = temporary, packages
+        self.before = self.count = 0
         self.start = time.monotonic()
         self.doing = "asking the package index"
         self.size = 0.0
@@ -190,23 +191,28 @@ class Progress:
         elif line.startswith("Collecting "):
             self.doing, self.size = "choosing versions: " + re.split(r"[\s<>=~!;\[(]", line[11:], maxsplit=1)[0], 0.0
         elif line.startswith("Installing collected packages"):
-            count = line.count(",") + 1
-            self.doing, self.size = f"unpacking {count} package{'s' if count > 1 else ''}", 0.0
+            self.doing, self.size = "unpacking packages", 0.0
+            self.before, self.count = self._unpacked(), line.count(",") + 1
             self.show(large=True)
 
     def show(self, large: bool = False) -> None:
         """Print where it is, when it is time to."""
-        elapsed = time.monotonic() - self.start
+        elapsed = int(time.monotonic() - self.start)
         if not (self.terminal or large or elapsed - self.shown >= 10):
             return
         self.shown = elapsed
-        text = f"  {elapsed // 60:.0f}:{elapsed % 60:02.0f}  {self.doing}"
+        text = f"  {elapsed // 60}:{elapsed % 60:02}  {self.doing}"
         if self.size > 20:
             text += f", {min(self._arrived(), self.size):.0f} of {self.size:.0f} MB"
+        if self.count:
+            text += f", {self._unpacked() - self.before} of {self.count}"
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
             text = "\r" + text[:width].ljust(width)
         print(text, end="" if self.terminal else "\n", flush=True)
+
+    def _unpacked(self) -> int:
+        return len(glob.glob(os.path.join(self.packages, "*.dist-info")))
 
     def _arrived(self) -> float:
         newest, size = 0.0, 0
@@ -362,7 +368,7 @@ def run_pip(environment: Environment, arguments: list[str]) -> None:
     variables.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary))
     variables.setdefault("PIP_NO_INPUT", "1")
     lines: queue.Queue[str | None] = queue.Queue()
-    progress, said = Progress(temporary), []
+    progress, said = Progress(temporary, environment.packages()), []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, encoding="utf-8", errors="replace")
     threading.Thread(target=pass_on, args=(process.stdout, lines), daemon=True).start()
     try:

@@ -266,13 +266,15 @@ def test_the_stand_in_is_made_only_where_there_is_no_checkpoint(project):
 
 
 def test_progress_names_the_download_and_what_has_arrived(tmp_path, capsys):
-    progress = launch.Progress(str(tmp_path))
+    progress = launch.Progress(str(tmp_path), str(tmp_path / "site-packages"))
     (tmp_path / "torch.whl").write_bytes(b"x" * 3_000_000)
     for line in ("Collecting torch~=2.15.0\n", "  Downloading torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (30 kB)\n",
                  "Downloading torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl (821.1 MB)\n", "Installing collected packages: a, b, c\n"):
         progress.read(line)
+    (tmp_path / "site-packages" / "a-1.dist-info").mkdir(parents=True)
+    progress.show(large=True)
     lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["downloading torch-2.15.0, 3 of 821 MB", "unpacking 3 packages"]
+    assert lines == ["downloading torch-2.15.0, 3 of 821 MB", "unpacking packages, 0 of 3", "unpacking packages, 1 of 3"]
 
 
 @pytest.mark.parametrize(("given", "passed"), [
