@@ -423,7 +423,7 @@ def make_stand_in(python: str, rest: list[str]) -> None:
         return
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "random-tiny.safetensors")
-    if subprocess.run([python, tool, path], cwd=ROOT, check=False).returncode == 0:
+    if ask([python, tool, path], timeout=600) is not None:
         say(f"There was no checkpoint, so {path} was made: random weights, it draws patterns only. Put a Stable Diffusion checkpoint beside it.")
     else:
         say("There is no checkpoint yet, and the stand-in could not be made. Put a Stable Diffusion checkpoint into models/Stable-diffusion.")

@@ -100,7 +100,7 @@ def torch_build(environment: Environment, package: str = "torch") -> tuple[str, 
 
 def check_packages(environment: Environment, rest: list[str]) -> tuple[str, str]:
     """torch, torchvision and xformers must be made for each other."""
-    torch, _ = torch_build(environment)
+    torch, cuda = torch_build(environment)
     if not torch:
         return "warn", "torch: not installed yet; `python launch.py` installs it"
     repair = ": python launch.py --reinstall"
@@ -121,7 +121,17 @@ def check_packages(environment: Environment, rest: list[str]) -> tuple[str, str]
             text.append(f"xformers {package.version}")
     if ask([environment.python, "-c", "import torch, torchvision"]) is None:
         return "FAIL", f"{' and '.join(text[:2])} cannot be imported{repair}"
+    built = xformers_cuda(environment)
+    if built and built != cuda.split(".")[0]:
+        return "warn", (f"{', '.join(text)}: xformers was built for CUDA {built}, torch for {cuda or 'the CPU'}, so --xformers does nothing;"
+                        " torch's own attention is used and needs no repair")
     return "ok", ", ".join(text) + " fit each other"
+
+
+def xformers_cuda(environment: Environment) -> str:
+    """CUDA major version that the kernels of xformers were built for (it writes 1208 for 12.8); "" where there are none."""
+    found = re.search(r'"cuda": (\d+)\d\d\b', read(os.path.join(environment.packages() or os.devnull, "xformers", "cpp_lib.json")))
+    return found[1] if found else ""
 
 
 def fits(version: str, wanted: str) -> bool:

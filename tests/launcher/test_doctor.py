@@ -125,6 +125,13 @@ def test_the_torch_line(environment, monkeypatch):
     assert "xformers 1 needs torch >=2.16" in text
     _package(environment, "xformers", "", "torch>=2.10")
     assert "xformers 1 fit" in doctor.check_packages(environment, [])[1]
+    kernels = Path(environment.packages()) / "xformers" / "cpp_lib.json"
+    kernels.write_text('{"version": {"cuda": 1301, "torch": "2.15.0"}}')
+    assert doctor.check_packages(environment, [])[0] == "ok"
+    kernels.write_text('{"version": {"cuda": 1208, "torch": "2.10.0"}}')
+    verdict, text = doctor.check_packages(environment, [])
+    assert verdict == "warn"
+    assert "built for CUDA 12, torch for 13.2" in text
     _package(environment, "torchvision", "__version__ = '0.29.2+cpu'\n")
     verdict, text = doctor.check_packages(environment, [])
     assert verdict == "FAIL"
