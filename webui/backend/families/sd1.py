@@ -125,7 +125,7 @@ def load(checkpoint: Checkpoint, device: Device) -> Sd1Modules:
         raise ModelError(f"{checkpoint.name} is not there any more.", field="checkpoint", hint="Refresh the list of checkpoints.") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{checkpoint.name} cannot be read: {error}", field="checkpoint", hint="Download the file again.") from error
-    _restore_buffers(modules.text_encoder, device.device)
+    restore_buffers(modules.text_encoder, device.device)
     return modules
 
 
@@ -147,7 +147,11 @@ class SdAutoencoder:
 
 def load_components(checkpoint: Checkpoint, device: Device) -> Components:
     """A checkpoint ready to run. Raises `ModelError` like `load`."""
-    modules = load(checkpoint, device)
+    return as_components(load(checkpoint, device), checkpoint, device)
+
+
+def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -> Components:
+    """Modules that are on the device already, as the engine sees them."""
     unet, text_encoder, config = modules.unet, modules.text_encoder, modules.config
     if device.attention == "xformers":
         unet.enable_xformers_memory_efficient_attention()
@@ -206,7 +210,7 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, d
     module.requires_grad_(False).eval()
 
 
-def _restore_buffers(text_encoder: CLIPTextModel, device: torch.device) -> None:
+def restore_buffers(text_encoder: CLIPTextModel, device: torch.device) -> None:
     """CLIP's position ids are not in the state dict, so they are still on the meta device; they simply count."""
     positions = torch.arange(text_encoder.config.max_position_embeddings, device=device)[None]
     text_encoder.embeddings.register_buffer("position_ids", positions, persistent=False)
