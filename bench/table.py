@@ -1,4 +1,4 @@
-"""What every benchmark shares: `python bench/NAME.py [--quick] [--json FILE]`, a table of figure, bar and verdict, exit code 1 when a bar is missed."""
+"""What every benchmark shares: `python bench/NAME.py [--quick] [--json FILE]`, a table of figure, bar and verdict; exit code 1 for a missed bar."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Table:
         """Add a row and show it at once."""
         row = Row(what, figure, bar, unit)
         self.rows.append(row)
-        print(f"{row.what:<72} {_number(row.figure):>9} {row.unit:<3} bar {_number(row.bar):>8} {row.unit:<3} {'ok' if row.ok else 'MISSED'}", flush=True)
+        verdict = "ok" if row.ok else "MISSED"
+        print(f"{row.what:<72} {_number(row.figure):>9} {row.unit:<3} bar {_number(row.bar):>8} {row.unit:<3} {verdict}", flush=True)
 
     def note(self, text: str) -> None:
         """Say how it was measured."""

@@ -55,7 +55,10 @@ def test_schedule_used(registries: Registries, sampler: str, scheduler: str, lab
 
 @pytest.mark.parametrize(
     ("change", "field", "near"),
-    [({"sampler": "Euler A"}, "sampler", "“Euler a”"), ({"sampler": "k_euler"}, "sampler", "Euler"), ({"scheduler": "karras"}, "scheduler", "“Karras”")],
+    [
+        ({"sampler": "Euler A"}, "sampler", "“Euler a”"), ({"sampler": "k_euler"}, "sampler", "Euler"),
+        ({"scheduler": "karras"}, "scheduler", "“Karras”"),
+    ],
     ids=["case", "alias", "short name"],
 )
 def test_names_are_strict(registries: Registries, change: dict, field: str, near: str) -> None:

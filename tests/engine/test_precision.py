@@ -55,11 +55,30 @@ def test_full_vae_keeps_the_vae_in_float32(make_runtime) -> None:
     runtime.close()
 
 
-@pytest.mark.parametrize(("able", "dtype"), [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)], ids=str)
+@pytest.mark.parametrize(
+    ("able", "dtype"), [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)], ids=str,
+)
 def test_auto_takes_bfloat16_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch, able: dict, dtype: torch.dtype) -> None:
     monkeypatch.setattr(devices.torch.cpu, "get_capabilities", lambda: able)
     assert choose_device(DeviceOptions(use_cpu=True)).dtype == dtype
     assert choose_device(DeviceOptions(use_cpu=True, precision="full")).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()], ids=repr,
+)
+def test_too_little_memory_is_said_in_words(runtime, generate, error: BaseException) -> None:
+    def fail(*call: object) -> None:
+        raise error
+
+    with runtime.shop.manager.lease(runtime.plan(REQUEST).checkpoint) as components:
+        handle = components.modules["unet"].register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(WebuiError, match="not enough memory for 2 × 64 × 64") as caught:
+            generate(batch_size=2)
+    finally:
+        handle.remove()
+    assert "smaller" in (caught.value.hint or "")
 
 
 def test_a_gpu_that_is_not_there() -> None:

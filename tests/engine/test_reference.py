@@ -65,7 +65,8 @@ def test_loaded_modules_answer_as_diffusers_converted_ones(runtime, generate, mo
     tokens = torch.tensor([[49406, *range(1000, 1075), 49407]])
     with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as components:
         ours = components.modules
-        torch.testing.assert_close(ours["unet"](x, torch.tensor(321.5), context).sample, unet(x, torch.tensor(321.5), context).sample, atol=1e-5, rtol=0)
+        t = torch.tensor(321.5)
+        torch.testing.assert_close(ours["unet"](x, t, context).sample, unet(x, t, context).sample, atol=1e-5, rtol=0)
         torch.testing.assert_close(ours["text_encoder"](tokens).last_hidden_state, text(tokens).last_hidden_state, atol=1e-5, rtol=0)
         torch.testing.assert_close(components.autoencoder.decode(x), vae.decode(x / 0.18215).sample, atol=1e-5, rtol=0)
         picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1

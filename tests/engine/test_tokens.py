@@ -18,7 +18,8 @@ KNOWN = {
 
 TEXTS = [
     "A Photo OF a Cat", "  spaces \t and\nnewlines  ", "masterpiece, best quality, (detailed:1.2), [a|b]", "it's they're I'll don't", "1234 v2.0 4k",
-    "émigré naïve cafe\u0301", "猫 と 犬", "кошка на крыше", "🙂🙂 👩‍👩‍👧", "supercalifragilisticexpialidocious", "<|startoftext|>x<|endoftext|>", "a_b-c/d\\e",
+    "émigré naïve cafe\u0301", "猫 と 犬", "кошка на крыше", "🙂🙂 👩‍👩‍👧", "supercalifragilisticexpialidocious",
+    "<|startoftext|>x<|endoftext|>", "a_b-c/d\\e",
     "<lora:name:0.8>", "\u00a0nbsp\u3000wide", "&amp; &lt;", "ﬁ ligature Ⅷ ½", "x" * 300,
 ]
 

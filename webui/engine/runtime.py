@@ -68,7 +68,9 @@ def _out_of_memory_in_words(plan: Plan) -> Iterator[None]:
     request = plan.request
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):  # the CPU's has no class of its own
+            raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise WebuiError(
