@@ -120,7 +120,8 @@ def measure_overhead(table: Table, runtime: Runtime, repeats: int) -> None:
                     outside = time.perf_counter() - started - bare.seconds
                 if number:  # the first round warms up
                     least[shown, steps] = min(outside, least.get((shown, steps), math.inf))
-    for shown, words in ((False, ""), (True, ", live preview on")):
+    precision = str(runtime.device.dtype).removeprefix("torch.")
+    for shown, words in ((False, f", {precision}"), (True, f", {precision}, live preview on")):
         step = (least[shown, 41] - least[shown, 1]) / 40
         table.add(f"engine around the bare module calls, a step{words}", step * 1e3, 1.0, "ms")
         table.add(f"engine around the bare module calls, a picture{words}", (least[shown, 1] - step) * 1e3, 20.0, "ms")

@@ -27,7 +27,7 @@ class Device:
     def description(self) -> str:
         """In words, for the page and the log: `CPU (Intel Xeon), bfloat16`."""
         kind = self.device.type
-        name = torch.cuda.get_device_name(self.device) if kind == "cuda" else platform.processor() or platform.machine()
+        name = torch.cuda.get_device_name(self.device) if kind == "cuda" else torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
         precision = str(self.dtype).removeprefix("torch.")
         vae = "" if self.vae_dtype == self.dtype else f", VAE {str(self.vae_dtype).removeprefix('torch.')}"
         return f"{kind.upper()} ({name}), {precision}{vae}"
