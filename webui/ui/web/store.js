@@ -55,7 +55,11 @@ const reducers = {
     return { jobs: withJob(job), progress: over(state.progress), preview: over(state.preview) };
   },
   queue: (event) => ({ waiting: event.waiting }),
-  picture: ({ picture }) => ({ pictures: withPictures([picture]), preview: null }),
+  picture: ({ picture }) => {
+    const job = state.jobs.get(picture.job_id), known = state.pictures.some((item) => item.id === picture.id);
+    const jobs = job && !known ? new Map(state.jobs).set(job.id, { ...job, pictures: job.pictures + 1 }) : state.jobs;
+    return { jobs, pictures: withPictures([picture]), preview: null };
+  },
   notice: (event) => ({ notices: [...state.notices.filter((item) => item.id !== event.id), event] }),
 };
 
