@@ -129,7 +129,7 @@ def test_a_damaged_database_and_settings_are_set_aside_and_said(tmp_path: Path) 
 def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: Path) -> None:
     add_checkpoint(tmp_path, tiny_checkpoint)
     server = Server(tmp_path).start()
-    running = server.submit(batch_count=40, steps=10, seed=-1)
+    running = server.submit(batch_count=12, steps=10, seed=-1)
     waiting = server.submit(seed=5)
     while len(server.get(f"/api/v1/jobs/{running}")["pictures"]) < 2:
         pass
@@ -142,5 +142,5 @@ def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: P
     assert server.wait(waiting)["job"]["status"] == "done"
     server.post(f"/api/v1/jobs/{running}/requeue")
     after = server.wait(running, "done", seconds=120)["pictures"]
-    assert after[: len(before)] == before and [picture["seed"] - before[0]["seed"] for picture in after] == list(range(40))
+    assert after[: len(before)] == before and [picture["seed"] - before[0]["seed"] for picture in after] == list(range(12))
     server.stop()

@@ -167,7 +167,7 @@ class Library:
         """Finished pictures of each job."""
         query = sa.select(pictures.c.job_id, sa.func.count()).where(pictures.c.job_id.in_(job_ids)).group_by(pictures.c.job_id)
         with self.begin() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
     # Plumbing
 
