@@ -22,6 +22,12 @@ pytestmark = pytest.mark.gpu
 REQUEST = Txt2Img(prompt="a red house", width=128, height=96, steps=6, sampler="Euler a", seed=11, batch_size=2)
 
 
+@pytest.fixture(autouse=True)
+def there_is_a_device() -> None:
+    """Without one these tests would compare the CPU with itself."""
+    assert torch.cuda.is_available(), "tests/gpu need a CUDA device; leave them out with -m 'not gpu'"
+
+
 class NoHashes(dict[str, str]):
     """A hash store that forgets."""
 
