@@ -103,7 +103,7 @@ def measure_start(table: Table, data: Path, repeats: int) -> None:
     """app.py against bare Gradio, in turns."""
     ours: list[float] = []
     bare: list[float] = []
-    torch = False
+    torch, count = False, 0
     for _ in range(repeats):
         port = free_port()
         with started(app_command(data, port), port) as (seconds, pid, page):

@@ -1,0 +1,97 @@
+"""The form without a browser: names, binding, order, and what raw values become."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+
+from webui.builtin import prompts_from_file
+from webui.plugins.host import PluginHost
+from webui.plugins.registry import Registries
+from webui.schema.generation import Txt2Img
+from webui.schema.widgets import widget_of
+from webui.sdk import hookimpl
+from webui.ui.form import Form
+
+LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"]}
+SOURCES = {name: lambda keys=keys: [(key, key) for key in keys] for name, keys in LISTS.items()}
+
+
+class Watcher:
+    """A plugin that writes down which components were made."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @hookimpl
+    def component_created(self, elem_id: str, component: object) -> None:
+        """Note the id."""
+        assert getattr(component, "elem_id", None) == elem_id
+        self.seen.append(elem_id)
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    return Watcher()
+
+
+@pytest.fixture
+def form(watcher: Watcher) -> Form:
+    """Every field of a txt2img request and the panel of one script."""
+    host = PluginHost(Registries())
+    host.add("watcher", watcher)
+    host.add("prompts_from_file", prompts_from_file)
+    made = Form(Txt2Img, "txt2img", host, SOURCES)
+    with gr.Blocks():
+        for name, field in Txt2Img.model_fields.items():
+            if widget_of(field):
+                made.place(name)
+        made.place_params("prompts_from_file", prompts_from_file.PromptParams)
+    return made
+
+
+def values(form: Form, **changes: object) -> dict[str, object]:
+    """What the browser would send for an untouched form, with changes."""
+    return {path: component.value for path, component in form.components.items()} | changes
+
+
+def test_an_untouched_form_is_the_default_request(form: Form) -> None:
+    assert form.parse(values(form)) == Txt2Img()
+
+
+def test_ids_are_those_of_a1111_and_every_component_is_announced_in_order(form: Form, watcher: Watcher) -> None:
+    assert form.elements["checkpoint"] == "setting_sd_model_checkpoint"
+    assert form.elements["sampler"] == "txt2img_sampling"
+    assert form.elements["negative_prompt"] == "txt2img_neg_prompt"
+    assert watcher.seen == list(form.elements.values())
+    assert watcher.seen.index("txt2img_width") < watcher.seen.index("txt2img_height") < watcher.seen.index("txt2img_prompts_from_file_text")
+
+
+def test_every_error_stands_at_its_field_in_the_order_of_the_form(form: Form) -> None:
+    errors = form.parse(values(form, sampler="x", scheduler="y", seed=None, width=100, steps=0))
+    assert isinstance(errors, list)
+    assert [error.field for error in errors] == ["steps", "width", "seed"]
+    assert all(error.message for error in errors)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), "many", 2.5, [1]])
+def test_what_is_no_number_is_refused_not_mended(form: Form, wrong: object) -> None:
+    errors = form.parse(values(form, steps=wrong))
+    assert isinstance(errors, list)
+    assert [error.field for error in errors] == ["steps"]
+
+
+def test_a_chosen_script_takes_its_values_along(form: Form) -> None:
+    changes = {"script": "prompts_from_file", "ext.prompts_from_file.text": "a\nb"}
+    request = form.parse(values(form, **changes))
+    assert isinstance(request, Txt2Img)
+    assert request.ext["prompts_from_file"]["text"] == "a\nb"
+    without = form.parse(values(form, **{"script": "", "ext.prompts_from_file.text": "a\nb"}))
+    assert isinstance(without, Txt2Img)
+    assert without.ext == {}
+
+
+def test_a_wrong_script_value_is_named_by_its_path(form: Form) -> None:
+    errors = form.parse(values(form, **{"script": "prompts_from_file", "ext.prompts_from_file.position": "middle"}))
+    assert isinstance(errors, list)
+    assert [error.field for error in errors] == ["ext.prompts_from_file.position"]

@@ -1,0 +1,122 @@
+"""Makes the pictures of the README: `python tools/screenshots.py [--data-dir DIR] [--steps N]`. Starts a server of its own, generates, photographs.
+
+Without --data-dir a throw-away folder with a tiny random-weight checkpoint is used. Needs Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+PROMPT = "a red house on a hill, golden evening light"
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 1.5}
+
+
+@contextmanager
+def served(data: Path) -> Iterator[str]:
+    """A server on `data`; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--no-browser", "--data-dir", str(data)], cwd=ROOT)
+    try:
+        limit = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/ping", timeout=5).close()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                if process.poll() is not None or time.monotonic() > limit:
+                    raise RuntimeError("the server does not start") from None
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def open_page(browser: Browser, url: str, **options: object) -> Page:
+    """The page in a new profile, ready."""
+    settings = {"viewport": {"width": 1440, "height": 960}, "locale": "en-US", "device_scale_factor": 1} | options
+    page = browser.new_context(**settings).new_page()  # pyright: ignore[reportArgumentType]
+    page.set_default_timeout(120_000)
+    page.goto(url)
+    page.wait_for_selector("html[data-easel=ready]")
+    return page
+
+
+def photograph(page: Page, name: str, whole: bool = False) -> None:
+    """Save what the page shows as a small PNG (256 colours)."""
+    page.wait_for_timeout(500)
+    path = IMAGES / name
+    page.screenshot(path=path, full_page=whole)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256)
+    small.save(path, optimize=True)
+
+
+def take(browser: Browser, url: str, steps: int) -> None:
+    """Generate a batch, then photograph the page light, dark with the queue open, and as a phone shows it."""
+    page = open_page(browser, url)
+    page.fill("#txt2img_prompt textarea", PROMPT)
+    page.fill("#txt2img_steps input[type=number]", str(steps))
+    page.fill("#txt2img_batch_count input[type=number]", "4")
+    page.click("#txt2img_generate")
+    page.wait_for_function("document.querySelectorAll('.thumb:not(.live)').length === 4 && !document.querySelector('.stage.working')")
+    photograph(page, "txt2img.png", whole=True)
+    phone = open_page(browser, url, **PHONE)
+    phone.wait_for_selector(".stage .picture")
+    photograph(phone, "phone.png")
+
+    for prompt in ("a harbour at dawn, boats, mist", "a lighthouse in a storm", "a garden in spring, watercolour"):
+        page.fill("#txt2img_prompt textarea", prompt)
+        page.click("#txt2img_generate")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector(".stage.live")
+    page.click("#easel_queue")
+    page.wait_for_function("document.querySelectorAll('.job.waiting').length >= 2")
+    photograph(page, "queue-dark.png")
+
+
+def main() -> int:
+    """Make all pictures. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, help="data folder with a model worth showing")
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        print("tools/screenshots.py needs Chromium: apt-get install chromium, or name one with CHROMIUM=/path.", file=sys.stderr)
+        return 1
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        data = options.data_dir or Path(folder)
+        if options.data_dir is None:
+            weights = data / "models" / "Stable-diffusion" / "random-tiny.safetensors"
+            weights.parent.mkdir(parents=True)
+            subprocess.run([sys.executable, "tools/random_checkpoint.py", str(weights)], cwd=ROOT, check=True)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        with served(data) as url:
+            take(browser, url, options.steps)
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
