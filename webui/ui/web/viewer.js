@@ -155,7 +155,7 @@ function drawProgress(job, picture) {
   document.title = job ? t('page_title_running', { n: percent }) : 'Easel';
   if (!job) return void (parts.text.textContent = picture ? `${picture.width} × ${picture.height} · ${picture.name}` : '');
   const words = [progress ? t(`phase_${progress.phase}`, { step: progress.step, steps: progress.steps }) : t('phase_starting')];
-  if (progress && progress.pictures > 1) words.push(t('picture_n', { n: Math.min(progress.picture + 1, progress.pictures), m: progress.pictures }));
+  if (progress && progress.pictures > 1) words.push(t('picture_n', { n: progress.picture, m: progress.pictures }));
   if (progress && progress.eta !== null) words.push(timeLeft(progress.eta));
   const text = words.join(' · ');
   if (parts.text.textContent !== text) parts.text.textContent = text;
