@@ -1,0 +1,220 @@
+"""Trains the demo model's UNet on cached latents and a frozen text encoder, or everything in a toy size.
+
+    python tools/demo_model/train.py --folder FOLDER --stage inner|whole [--steps N] [--minutes M] [--scenes N] [--batch B] [--device cuda]
+    python tools/demo_model/train.py --smoke --folder FOLDER
+
+Needs FOLDER/vae.pt (train_vae.py) and FOLDER/text.pt (train_text.py). Writes FOLDER/unet.pt (resumable) and FOLDER/unet.jsonl. First the stage `inner`
+(pyramid.py), then `whole`, at 256 pixels both. Epsilon prediction; more of the loss's weight lies on high noise than min-SNR gives, because that is
+where the text decides. Half of the time only scenes of one flat thing are shown until a third of the steps are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPTextModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.demo_model.captions import write_caption
+from tools.demo_model.latents import LatentCache, measure_scaling
+from tools.demo_model.loop import Limits, generator_of_step, load_state, save_atomically, train_loop
+from tools.demo_model.pyramid import NOISE_SPREAD, InnerUNet, reduce
+from tools.demo_model.scene import Scene, make_scene
+from tools.demo_model.sizes import DEMO, SMOKE
+from tools.demo_model.train_text import TextTraining, tokenize
+from tools.demo_model.train_vae import VaeTraining
+from webui.backend.families.sd1 import build_text_encoder, build_unet, build_vae, scaled_linear_alphas
+from webui.backend.families.sd1_config import Sd1Config
+
+DROPPED = 0.1
+"""Share of captions that are replaced by the empty one, for classifier-free guidance."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the UNet is trained. `stage` is `inner` or `whole`."""
+
+    stage: str = "inner"
+    batch: int = 32
+    rate: float = 1e-3
+    decay: float = 0.996
+    final_share: float = 0.3
+    """The learning rate falls linearly to 5 % over this last share of the steps."""
+
+    device: str = "cpu"
+
+
+class UNetTraining:
+    """The UNet with its average, the optimizer, and the cached latents."""
+
+    def __init__(self, folder: Path, config: Sd1Config = DEMO, recipe: Recipe | None = None, size: int = 256) -> None:
+        torch.manual_seed(0)
+        self.recipe = recipe = recipe or Recipe()
+        self.device = torch.device(recipe.device)
+        self.file, self.log = folder / "unet.pt", folder / "unet.jsonl"
+        self.inner = InnerUNet(build_unet(config.unet))
+        self.first, self.start = 0, 0
+        state = load_state(self.file)
+        if state:
+            self.inner.load_state_dict(state["weights"])
+            self.first = self.start = state["step"]
+        if state and state["stage"] != recipe.stage:
+            self.inner.load_state_dict(state["average"])
+            self.inner.expand()
+        elif state:
+            self.start = state["start"]
+        self.inner.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.optimizer = torch.optim.AdamW(self.inner.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.average = [value.detach().clone() for value in self.inner.parameters()]
+        if state and state["stage"] == recipe.stage:
+            self.optimizer.load_state_dict(state["optimizer"])
+            names = [name for name, _ in self.inner.named_parameters()]
+            self.average = [state["average"][name].to(self.device, memory_format=torch.preserve_format) for name in names]
+        self.text_encoder = load_text_encoder(folder, config).to(self.device)  # pyright: ignore[reportArgumentType]
+        self.latents = LatentCache(folder / "latents.f16", load_vae(folder, config), size).read()
+        self.scaling = measure_scaling(self.latents)
+        self.scenes = [make_scene(number) for number in range(len(self.latents))]
+        self.easy = torch.tensor([number for number, scene in enumerate(self.scenes) if len(scene.items) == 1 and scene.style == "flat"])
+        self.alphas = scaled_linear_alphas(config.scheduler.beta_start, config.scheduler.beta_end, config.scheduler.timesteps)
+
+    def run(self, limits: Limits) -> int:
+        """Train until a limit; see `train_loop`."""
+        self._total = limits.steps
+        return train_loop(self.first, limits, self._step, self._save, self.log)
+
+    def _step(self, step: int) -> dict[str, float]:
+        self._set_rate(step)
+        luck = generator_of_step(step)
+        numbers, captions = self._choose(step, luck)
+        clean = self.latents[numbers].float() * self.scaling
+        timesteps = _high_and_low(torch.rand(len(numbers), generator=luck))
+        noise = torch.randn(clean.shape, generator=luck)
+        share = self.alphas[timesteps][:, None, None, None]
+        noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
+        ratio = (share / (1 - share)).flatten()
+        if self.recipe.stage == "inner":
+            noisy, noise, ratio = reduce(noisy), reduce(noise) / NOISE_SPREAD, ratio / NOISE_SPREAD**2
+        noisy, noise, timesteps = (tensor.to(self.device) for tensor in (noisy, noise, timesteps))
+        with torch.no_grad():
+            context = self.text_encoder(tokenize(captions).to(self.device)).last_hidden_state
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            noisy = noisy.contiguous(memory_format=torch.channels_last)
+            guess = self.inner(noisy, timesteps, context) if self.recipe.stage == "inner" else self.inner.unet(noisy, timesteps, context).sample
+        errors = (guess.float() - noise).square().mean((1, 2, 3)).cpu()
+        loss = (errors * weigh(ratio)).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
+        self.optimizer.step()
+        self._follow(step)
+        high = timesteps.cpu() > 700
+        return {"loss": loss.item(), "error": errors.mean().item(), "x0_high": (errors / ratio)[high].mean().item() if high.any() else 0.0}
+
+    def _choose(self, step: int, luck: torch.Generator) -> tuple[Tensor, list[str]]:
+        """Numbers of scenes and their captions for one step."""
+        count = self.recipe.batch
+        numbers = torch.randint(len(self.latents), (count,), generator=luck)
+        if step < self._total / 3 and len(self.easy):
+            half = torch.randint(len(self.easy), (count // 2,), generator=luck)
+            numbers[: count // 2] = self.easy[half]
+        words = random.Random(step)
+        chosen: Sequence[Scene] = [self.scenes[number] for number in numbers.tolist()]
+        return numbers, ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in chosen]
+
+    def _set_rate(self, step: int) -> None:
+        recipe, done = self.recipe, step - self.start
+        falling = min(1.0, (self._total - step) / max(1.0, recipe.final_share * (self._total - self.start)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate * min(1.0, (done + 1) / 100) * max(0.05, falling)
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """The exponential average; short at first, so that the untrained start is forgotten."""
+        decay = min(self.recipe.decay, (1 + step - self.start) / (10 + step - self.start))
+        torch._foreach_lerp_(self.average, list(self.inner.parameters()), 1 - decay)
+
+    def _save(self, step: int) -> None:
+        names = [name for name, _ in self.inner.named_parameters()]
+        save_atomically(self.file, {
+            "weights": self.inner.state_dict(), "average": dict(zip(names, self.average, strict=True)), "optimizer": self.optimizer.state_dict(),
+            "step": step, "start": self.start, "stage": self.recipe.stage, "scaling": self.scaling,
+        })
+
+
+def weigh(ratio: Tensor) -> Tensor:
+    """Weight of the squared error in the noise at a signal-to-noise ratio: that of x0's error is min(√SNR, √5), against min(SNR, 5) of min-SNR
+    (Hang et al. 2023, https://arxiv.org/abs/2303.09556)."""
+    return ratio.sqrt().clamp(max=5**0.5) / ratio
+
+
+def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
+    """The averaged autoencoder of FOLDER/vae.pt. Raises `FileNotFoundError` before there is one."""
+    vae = build_vae(config.vae)
+    vae.load_state_dict(_need(folder / "vae.pt")["average"])
+    return vae.requires_grad_(False).eval()  # pyright: ignore[reportReturnType]
+
+
+def load_text_encoder(folder: Path, config: Sd1Config = DEMO) -> CLIPTextModel:
+    """The text encoder of FOLDER/text.pt. Raises `FileNotFoundError` before there is one."""
+    encoder = build_text_encoder(config.text_encoder)
+    encoder.load_state_dict(_need(folder / "text.pt")["encoder"])
+    return encoder.requires_grad_(False).eval()
+
+
+def smoke(folder: Path, minutes: float = 1.5, size: int = 64, scenes: int = 64) -> dict[str, int]:
+    """Every stage once in a toy size, `minutes` in all; gives the steps that each part took."""
+    share = Limits(steps=150, minutes=minutes / 4, log_every=10)
+    done = {"vae": VaeTraining(folder, SMOKE.vae, pictures=24, batch=4).run(share)}
+    done["text"] = TextTraining(folder, SMOKE.text_encoder, batch=32).run(share)
+    LatentCache(folder / "latents.f16", load_vae(folder, SMOKE), size).grow(scenes)
+    done["inner"] = UNetTraining(folder, SMOKE, Recipe("inner", batch=8), size).run(share)
+    rest = Limits(done["inner"] + 150, minutes / 4, log_every=10)
+    done["whole"] = UNetTraining(folder, SMOKE, Recipe("whole", batch=8), size).run(rest) - done["inner"]
+    return done
+
+
+def _high_and_low(uniform: Tensor) -> Tensor:
+    """Timesteps 0 to 999, somewhat more of the upper half (√u)."""
+    return (1000 * uniform**0.8).long().clamp(max=999)
+
+
+def _need(file: Path) -> dict[str, dict[str, Tensor]]:
+    state = load_state(file)
+    if state is None:
+        raise FileNotFoundError(f"{file} is not there yet.")
+    return state
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Trains the demo model's UNet.")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--smoke", action="store_true", help="every stage in a toy size, two minutes")
+    parser.add_argument("--stage", choices=("inner", "whole"), default="inner")
+    parser.add_argument("--steps", type=int, default=20_000, help="of both stages together")
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--scenes", type=int, default=6000, help="drawn and encoded before training begins")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    if options.smoke:
+        print(smoke(options.folder), flush=True)
+        return
+    vae = load_vae(options.folder).to(options.device)
+    LatentCache(options.folder / "latents.f16", vae).grow(options.scenes)
+    training = UNetTraining(options.folder, DEMO, Recipe(options.stage, options.batch, options.rate, device=options.device))
+    print(f"{training.run(Limits(options.steps, options.minutes))} steps", flush=True)
+
+
+if __name__ == "__main__":
+    main()
