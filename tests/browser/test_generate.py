@@ -113,6 +113,21 @@ def test_eight_tabs_open_and_generate_works_in_each(guarded: Guarded, server: Se
         page.wait_for_selector("#html_info_txt2img pre:has-text('after the first tab')")
 
 
+def test_tabs_share_the_stream_without_web_locks_too(guarded: Guarded, server: Server) -> None:
+    context = guarded.context()  # a page on plain http that is not localhost (--listen) has no navigator.locks
+    context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    tabs = [visit(context.new_page(), server) for _ in range(3)]
+    for page in tabs:
+        page.wait_for_function("localStorage.getItem('easel.stream')")
+    set_small(tabs[1], "no locks here").click("#txt2img_generate")
+    for page in tabs:
+        page.wait_for_selector("#html_info_txt2img pre:has-text('no locks here')")
+    tabs[0].close()
+    set_small(tabs[1], "the next one holds it").click("#txt2img_generate")
+    for page in tabs[1:]:
+        page.wait_for_selector("#html_info_txt2img pre:has-text('the next one holds it')")
+
+
 def test_lightbox_walks_through_the_pictures(open_page: Open, server: Server) -> None:
     page = set_small(open_page(), "four of them")
     page.fill("#txt2img_batch_count input[type=number]", "3")

@@ -16,13 +16,13 @@ from tests.browser.server import Server
 
 @pytest.fixture
 def own_server(data_folder: Path) -> Iterator[Server]:
-    """A server that may be stopped."""
+    """A server that may be stopped. Ask for it before `guarded`, so that the pages are closed before it ends."""
     server = Server(data_folder).start()
     yield server
     server.stop()
 
 
-def test_draft_and_job_survive_a_killed_server(guarded: Guarded, own_server: Server) -> None:
+def test_draft_and_job_survive_a_killed_server(own_server: Server, guarded: Guarded) -> None:
     guarded.tolerated = ("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY_RESPONSE", "net::")  # what the browser itself says while nobody answers
     context = guarded.context()
     page = set_small(visit(context.new_page(), own_server), "written before the crash", steps=150)
@@ -52,7 +52,7 @@ def test_draft_and_job_survive_a_killed_server(guarded: Guarded, own_server: Ser
     assert fresh.input_value("#txt2img_width input[type=number]") == "64"
 
 
-def test_without_a_model_the_page_says_where_to_put_one(guarded: Guarded, own_server: Server) -> None:
+def test_without_a_model_the_page_says_where_to_put_one(own_server: Server, guarded: Guarded) -> None:
     folder = own_server.data / "models" / "Stable-diffusion"
     weights = next(folder.glob("*.safetensors"))
     away = weights.rename(own_server.data / "away.safetensors")

@@ -34,18 +34,25 @@ export function connect(onEvent, onLink) {
   elect(() => lead(share));
 }
 
-function lead(share, wait = RETRY_FIRST) {
-  const source = new EventSource('api/v1/events');
-  source.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
-    if (event.type === 'snapshot') { wait = RETRY_FIRST; share({ up: true }); }
-    share({ event });
+// Reads the stream, again after every break, until the returned function is called.
+function lead(share) {
+  let source, timer, wait = RETRY_FIRST;
+  const open = () => {
+    source = new EventSource('api/v1/events');
+    source.onmessage = ({ data }) => {
+      const event = JSON.parse(data);
+      if (event.type === 'snapshot') { wait = RETRY_FIRST; share({ up: true }); }
+      share({ event });
+    };
+    source.onerror = () => {
+      source.close();
+      share({ up: false });
+      timer = setTimeout(open, wait);
+      wait = Math.min(wait * 1.6, RETRY_MOST);
+    };
   };
-  source.onerror = () => {
-    source.close();
-    share({ up: false });
-    setTimeout(lead, wait, share, Math.min(wait * 1.6, RETRY_MOST));
-  };
+  open();
+  return () => { clearTimeout(timer); source.close(); };
 }
 
 function elect(run) {
@@ -54,14 +61,14 @@ function elect(run) {
   const me = Math.random().toString(36).slice(2);
   const read = () => { try { return JSON.parse(localStorage.getItem('easel.stream')) || {}; } catch { return {}; } };
   const renew = () => localStorage.setItem('easel.stream', JSON.stringify({ holder: me, until: Date.now() + LEASE }));
-  let leading = false;
+  let stop = null;
   const watch = () => {
     const lease = read();
-    if (leading || lease.holder === me) renew();
-    if (!leading && lease.holder === me) { leading = true; run(); }
-    else if (!leading && !(lease.until > Date.now())) renew(); // taken if nobody writes over it until the next look
+    if (lease.holder === me) { renew(); stop ??= run(); }
+    else if (lease.until > Date.now()) { stop?.(); stop = null; } // the browser had put this tab to sleep and another took over
+    else renew(); // ours, if nobody writes over it until the next look
   };
   watch();
   setInterval(watch, LEASE / 4);
-  addEventListener('pagehide', () => { if (leading) localStorage.removeItem('easel.stream'); });
+  addEventListener('pagehide', () => { if (stop) localStorage.removeItem('easel.stream'); });
 }
