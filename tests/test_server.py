@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.error
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
-from tests.serving import Server, add_checkpoint, run_app
+from tests.serving import Server, furnish, run_app
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
     """One server for the tests that leave it whole."""
     data = tmp_path_factory.mktemp("data")
-    add_checkpoint(data, tiny_checkpoint)
+    furnish(data, tiny_checkpoint)
     server = Server(data).start()
     yield server
-    assert server.stop() == 0
+    assert server.stop(signal.SIGINT) == 0
 
 
-def complaint(error: pytest.ExceptionInfo[urllib.error.HTTPError]) -> dict[str, str]:
+def complaint(error: pytest.ExceptionInfo[httpx.HTTPStatusError]) -> dict[str, str]:
     """The body of a refused request."""
-    return json.loads(error.value.read())
+    return error.value.response.json()
 
 
 def test_a_request_becomes_a_picture_with_its_story(server: Server) -> None:
-    page = server.wait(server.submit(prompt="a red house", seed=7, batch_size=2))
+    page = server.wait(server.submit(prompt="a red house", seed=7, batch_size=2, sampler="Euler"))
     assert page["job"]["status"] == "done", page
     first = page["pictures"][0]
     path = next((server.data / "outputs" / "txt2img-images").rglob(first["name"]))
@@ -51,9 +52,9 @@ def test_the_same_request_gives_the_same_bytes(server: Server) -> None:
 
 def test_interrupt_keeps_the_partial_picture(server: Server) -> None:
     job_id = server.submit(steps=1000, width=256, height=256)
-    while not (server.get("/api/v1/state")["progress"] or {}).get("step"):
+    while not (server.get("state")["progress"] or {}).get("step"):
         pass
-    server.post(f"/api/v1/jobs/{job_id}/interrupt")
+    server.post(f"jobs/{job_id}/interrupt")
     page = server.wait(job_id)
     assert page["job"]["status"] == "interrupted" and [picture["partial"] for picture in page["pictures"]] == [True]
 
@@ -71,10 +72,10 @@ def test_bad_checkpoints_are_named_and_the_server_goes_on(server: Server, tiny_c
     (folder / "cut.safetensors").write_bytes(tiny_checkpoint.read_bytes()[:100_000])
     (folder / "text.safetensors").write_text("<html>not found</html>")
     shutil.copy(tiny_checkpoint, folder / "gone.safetensors")
-    server.post("/api/v1/checkpoints/refresh")
+    server.post("checkpoints/refresh")
     (folder / "gone.safetensors").unlink()
     for name in ("cut.safetensors", "text.safetensors", "gone.safetensors"):
-        with pytest.raises(urllib.error.HTTPError) as caught:
+        with pytest.raises(httpx.HTTPStatusError) as caught:
             server.submit(checkpoint=name)
         body = complaint(caught)
         assert body["field"] == "checkpoint" and name in body["message"], body
@@ -87,30 +88,30 @@ def test_a_checkpoint_deleted_while_the_job_waits(server: Server, tiny_checkpoin
     running = server.submit(steps=300, width=128, height=128)
     waiting = server.submit(checkpoint="soon-gone.safetensors")
     (folder / "soon-gone.safetensors").unlink()
-    server.post(f"/api/v1/jobs/{running}/interrupt")
+    server.post(f"jobs/{running}/interrupt")
     page = server.wait(waiting)
     assert page["job"]["status"] == "failed" and "soon-gone" in page["job"]["error"]["message"]
 
 
 def test_two_servers_on_one_data_folder(server: Server) -> None:
-    second = run_app("--data-dir", str(server.data), "--no-browser")
+    second = run_app("--data-dir", str(server.data))
     assert second.returncode == 1 and "Another Easel already uses" in second.stderr and "Traceback" not in second.stderr
 
 
 def test_a_taken_port(server: Server, tmp_path: Path) -> None:
-    second = run_app("--data-dir", str(tmp_path), "--port", str(server.port), "--no-browser")
+    second = run_app("--data-dir", str(tmp_path), "--port", str(server.port))
     assert second.returncode == 1 and str(server.port) in second.stderr and "Traceback" not in second.stderr
 
 
 def test_outputs_that_cannot_be_written_fail_the_job_with_words(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    add_checkpoint(tmp_path, tiny_checkpoint)
+    furnish(tmp_path, tiny_checkpoint)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "txt2img-images").write_text("in the way")
     server = Server(tmp_path).start()
     page = server.wait(server.submit())
     assert page["job"]["status"] == "failed" and "txt2img-images" in page["job"]["error"]["message"] and page["job"]["error"]["hint"]
     (tmp_path / "outputs" / "txt2img-images").unlink()
-    server.post(f"/api/v1/jobs/{page['job']['id']}/requeue")
+    server.post(f"jobs/{page['job']['id']}/requeue")
     assert server.wait(page["job"]["id"], "done")["pictures"]
     server.stop()
 
@@ -120,27 +121,27 @@ def test_a_damaged_database_and_settings_are_set_aside_and_said(tmp_path: Path) 
     (tmp_path / ".easel" / "library.db").write_bytes(b"not a database" * 300)
     (tmp_path / "config.json").write_text("{")
     server = Server(tmp_path).start()
-    notices = {notice["id"]: notice["message"] for notice in server.get("/api/v1/state")["notices"]}
+    notices = {notice["id"]: notice["message"] for notice in server.get("state")["notices"]}
     assert "library.db.damaged" in notices["database"] and "config.json.damaged" in notices["settings"]
     server.stop()
     assert next((tmp_path / ".easel").glob("library.db.damaged-*")).read_bytes().startswith(b"not a database")
 
 
 def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    add_checkpoint(tmp_path, tiny_checkpoint)
+    furnish(tmp_path, tiny_checkpoint)
     server = Server(tmp_path).start()
     running = server.submit(batch_count=12, steps=10, seed=-1)
     waiting = server.submit(seed=5)
-    while len(server.get(f"/api/v1/jobs/{running}")["pictures"]) < 2:
+    while len(server.get(f"jobs/{running}")["pictures"]) < 2:
         pass
     server.kill()
     server.start()
-    page = server.get(f"/api/v1/jobs/{running}")
+    page = server.get(f"jobs/{running}")
     assert page["job"]["status"] == "interrupted" and page["job"]["error"]["hint"]
     before = page["pictures"]
     assert len(before) >= 2 and all(next((tmp_path / "outputs").rglob(picture["name"])).is_file() for picture in before)
     assert server.wait(waiting)["job"]["status"] == "done"
-    server.post(f"/api/v1/jobs/{running}/requeue")
+    server.post(f"jobs/{running}/requeue")
     after = server.wait(running, "done", seconds=120)["pictures"]
     assert after[: len(before)] == before and [picture["seed"] - before[0]["seed"] for picture in after] == list(range(12))
     server.stop()

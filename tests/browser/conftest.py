@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.server import ROOT, Server
+from tests.serving import Server, furnish
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -45,32 +43,16 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny checkpoint with random weights."""
-    path = tmp_path_factory.mktemp("weights") / "random-tiny.safetensors"
-    subprocess.run([sys.executable, "tools/random_checkpoint.py", str(path), "--size", "tiny"], cwd=ROOT, check=True, capture_output=True)
-    return path
-
-
 @pytest.fixture
-def data_folder(tmp_path: Path, checkpoint: Path) -> Path:
+def data_folder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     """A data folder with that checkpoint, for a test that needs a server of its own."""
-    return furnish(tmp_path / "data", checkpoint)
-
-
-def furnish(data: Path, checkpoint: Path) -> Path:
-    """Make a data folder with a checkpoint in it."""
-    folder = data / "models" / "Stable-diffusion"
-    folder.mkdir(parents=True)
-    shutil.copy(checkpoint, folder)
-    return data
+    return furnish(tmp_path / "data", tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[Server]:
+def shared_server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
     """The server most tests use, with the model already in memory."""
-    server = Server(furnish(tmp_path_factory.mktemp("shared") / "data", checkpoint)).start()
+    server = Server(furnish(tmp_path_factory.mktemp("shared") / "data", tiny_checkpoint)).start()
     server.wait(server.submit(prompt="warm up"), "done", seconds=120)
     yield server
     server.stop()

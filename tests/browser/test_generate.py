@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Guarded, finished, set_small, visit
-from tests.browser.server import Server
+from tests.serving import Server
 
 Open = Callable[..., Page]
 
@@ -174,7 +174,7 @@ def test_save_zip_download_and_reuse_seed(open_page: Open, server: Server) -> No
 def test_a_failed_job_says_why_and_how_to_go_on(open_page: Open, server: Server) -> None:
     page = open_page()
     broken = server.data / "models" / "Stable-diffusion" / "gone.safetensors"
-    broken.write_bytes((server.data / "models" / "Stable-diffusion" / "random-tiny.safetensors").read_bytes())
+    broken.write_bytes((server.data / "models" / "Stable-diffusion" / "tiny.safetensors").read_bytes())
     server.post("checkpoints/refresh")
     blocker = server.submit(prompt="first", steps=150, batch_count=10)
     doomed = server.submit(prompt="without a model", checkpoint="gone.safetensors")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Guarded, set_small, visit
-from tests.browser.server import ROOT, Server
+from tests.serving import ROOT, Server
 
 Open = Callable[..., Page]
 WEB = ROOT / "webui" / "ui" / "web"

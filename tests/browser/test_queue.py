@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import set_small
-from tests.browser.server import Server
+from tests.serving import Server
 
 Open = Callable[..., Page]
 
