@@ -34,7 +34,7 @@ def find_chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests; only 127.0.0.1 can be reached from it."""
     with sync_playwright() as playwright:
@@ -49,7 +49,7 @@ def data_folder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     return furnish(tmp_path / "data", tiny_checkpoint)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
     """The server most tests use, with the model already in memory."""
     server = Server(furnish(tmp_path_factory.mktemp("shared") / "data", tiny_checkpoint)).start()
