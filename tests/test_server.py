@@ -145,3 +145,20 @@ def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: P
     after = server.wait(running, "done", seconds=120)["pictures"]
     assert after[: len(before)] == before and [picture["seed"] - before[0]["seed"] for picture in after] == list(range(12))
     server.stop()
+
+
+def test_broken_plugins_do_not_take_the_server_with_them(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    furnish(tmp_path, tiny_checkpoint)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "broken.py").write_text("raise ValueError('at import')")
+    (tmp_path / "scripts" / "drawn.py").write_text(
+        "from typing import Annotated\nfrom webui.sdk import Dropdown, Params, Script\n"
+        "class P(Params):\n    x: Annotated[str, Dropdown(label='x', source='nothing')] = ''\n"
+        "class S(Script):\n    id = 'drawn'\n    title = 'Drawn'\n    Params = P\n    def run(self, run, request, params):\n        pass\n"
+    )
+    server = Server(tmp_path).start()
+    assert httpx.get(server.url).status_code == 200
+    notices = " ".join(notice["message"] for notice in server.get("state")["notices"])
+    assert "at import" in notices and "“nothing”" in notices
+    assert [script["id"] for script in server.get("scripts")] == ["prompts_from_file"]
+    server.stop()

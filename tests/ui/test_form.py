@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import gradio as gr
 import pytest
 
 from webui.builtin import prompts_from_file
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
+from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
+from webui.schema.widgets import Picture as PictureWidget
 from webui.schema.widgets import widget_of
-from webui.sdk import hookimpl
+from webui.sdk import Dropdown, Params, hookimpl
 from webui.ui.form import Form
 
 LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"]}
@@ -89,6 +93,23 @@ def test_a_chosen_script_takes_its_values_along(form: Form) -> None:
     without = form.parse(values(form, **{"script": "", "ext.prompts_from_file.text": "a\nb"}))
     assert isinstance(without, Txt2Img)
     assert without.ext == {}
+
+
+def test_a_panel_that_cannot_be_drawn_is_named(form: Form) -> None:
+    class WithPicture(Params):
+        """Asks for a widget that the page has not."""
+
+        image: Annotated[str, PictureWidget(label="image")] = ""
+
+    class WithList(Params):
+        """Asks for a list that does not exist."""
+
+        image: Annotated[str, Dropdown(label="image", source="nothing")] = ""
+
+    form.check_params(prompts_from_file.PromptParams)
+    for params, words in ((WithPicture, "Picture"), (WithList, "nothing")):
+        with pytest.raises(WebuiError, match=words):
+            form.check_params(params)
 
 
 def test_a_wrong_script_value_is_named_by_its_path(form: Form) -> None:

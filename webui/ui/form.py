@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Params
-from webui.schema.errors import ErrorInfo, field_errors
+from webui.schema.errors import ErrorInfo, WebuiError, field_errors
 from webui.schema.generation import Txt2Img
 from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
 from webui.ui.translations import word
@@ -49,6 +49,15 @@ class Form:
             raise ValueError(f"{self.request.__name__}.{name} has no widget")
         element = SHARED_ELEMENTS.get(name) or f"{self.tab}_{widget.elem or name}"
         return self._make(name, element, field, widget, look)
+
+    def check_params(self, params: type[Params]) -> None:
+        """Raise `WebuiError` naming the field when one of the widgets of `params` cannot be drawn here."""
+        for name, field in params.model_fields.items():
+            widget = widget_of(field)
+            if isinstance(widget, Dropdown) and widget.source and widget.source not in self.sources:
+                raise WebuiError(f"The field {name} lists “{widget.source}”, which is no list. There are {', '.join(self.sources)}.")
+            if widget is not None and not isinstance(widget, (TextBox, Number, Slider, Dropdown, Checkbox)):
+                raise WebuiError(f"The field {name} asks for a {type(widget).__name__}, which this page cannot draw yet.")
 
     def place_params(self, key: str, params: type[Params]) -> None:
         """Make the components of `request.ext[key]` right here: every field of `params` that has a widget."""

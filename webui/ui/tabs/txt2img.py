@@ -21,7 +21,8 @@ TAB = "txt2img"
 
 def checkpoint_choices(studio: Studio) -> Choices:
     """The checkpoint list as the picker shows it; a file that cannot be used is marked, not hidden."""
-    return [(item.title if item.error is None else f"⚠ {item.title}", item.name) for item in studio.checkpoints()]
+    found = [(item.title if item.error is None else f"⚠ {item.title}", item.name) for item in studio.checkpoints()]
+    return found or [("—", "")]
 
 
 def make_form(studio: Studio) -> Form:
@@ -113,6 +114,13 @@ def _place_settings(form: Form, studio: Studio) -> None:
 
 def _place_scripts(form: Form, studio: Studio) -> None:
     """The script list, and under it the panel of the chosen script. Which panel shows is decided in the browser: no round trip."""
+    for script in studio.registries.scripts.values():  # before anything is drawn: a plugin whose panel is impossible must not take the page with it
+        try:
+            form.check_params(script.Params)
+        except WebuiError as error:
+            owner = studio.registries.scripts.owner(script.id)
+            studio.host.fault(owner, f"panel of {script.id}", error)
+            studio.host.disable(owner)
     picker = form.place("script")
     panels = []
     for script in studio.registries.scripts.values():
