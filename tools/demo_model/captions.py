@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 from tools.demo_model.palette import COLOURS
-from tools.demo_model.scene import PATTERNS, PLACES, RELATIONS, SIZES, SKIES, STYLES, THINGS, UNSEEN_THINGS, Background, Item, Scene
+from tools.demo_model.scene import PATTERNS, PLACES, RELATIONS, SIZES, SKIES, STYLES, THINGS, Background, Item, Scene
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "style": STYLES, "ground": SKIES + PATTERNS, "ground colour": tuple(COLOURS), "number": ("1", "2", "3"), "thing": THINGS,
@@ -19,25 +19,33 @@ SLOTS: dict[str, tuple[str, ...]] = {
 """What can be said. The label of a slot is 0 when nothing is said, else 1 + the place in this list."""
 
 STYLE_WORDS = {
-    "flat": ("flat", "flat style", "simple drawing", "clip art"), "pixel art": ("pixel art", "pixel art style", "pixelated", "8-bit"),
+    "flat": ("flat", "flat style", "simple drawing", "clip art"),
+    "pixel art": ("pixel art", "pixel art style", "pixelated", "8-bit"),
     "sketch": ("sketch", "a sketch", "ink drawing", "sketch style"), "watercolour": ("watercolour", "watercolor", "watercolour painting"),
     "neon": ("neon", "neon lights", "neon style", "glowing neon"),
 }
 SKY_WORDS = {
-    "day": ("by day", "under a blue sky", "blue sky", "in daylight", "day sky"), "night": ("at night", "night sky", "under the stars", "in the night"),
-    "sunset": ("at sunset", "sunset", "sunset sky", "in the evening"), "sea": ("by the sea", "at sea", "sea", "on the ocean", "in front of the sea"),
-    "hills": ("on green hills", "grass hills", "in the hills", "on a meadow", "hills"), "snow": ("in the snow", "snow", "in winter", "snowy landscape"),
+    "day": ("by day", "under a blue sky", "blue sky", "in daylight", "day sky"),
+    "night": ("at night", "night sky", "under the stars", "in the night"),
+    "sunset": ("at sunset", "sunset", "sunset sky", "in the evening"),
+    "sea": ("by the sea", "at sea", "sea", "on the ocean", "in front of the sea"),
+    "hills": ("on green hills", "grass hills", "in the hills", "on a meadow", "hills"),
+    "snow": ("in the snow", "snow", "in winter", "snowy landscape"),
 }
 PLACE_WORDS = {
-    "left": ("on the left", "left", "at the left"), "right": ("on the right", "right", "at the right"), "top": ("at the top", "top", "in the upper half"),
-    "bottom": ("at the bottom", "bottom", "in the lower half"), "middle": ("in the middle", "middle", "in the center", "centered"),
+    "left": ("on the left", "left", "at the left"), "right": ("on the right", "right", "at the right"),
+    "top": ("at the top", "top", "in the upper half"),
+    "bottom": ("at the bottom", "bottom", "in the lower half"),
+    "middle": ("in the middle", "middle", "in the center", "centered"),
 }
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "medium": ("", "medium"), "big": ("big", "large", "huge")}
 PATTERN_WORDS = {
     "plain": ("on a {c} background", "{c} background", "plain {c} background"), "striped": ("on a striped {c} background", "{c} stripes background"),
     "dotted": ("on a dotted {c} background", "{c} polka dot background"), "checked": ("on a checked {c} background", "{c} checkered background"),
 }
-THING_WORDS = {"cat": ("cat", "cat face"), "boat": ("boat", "sailing boat"), "house": ("house", "cottage"), "star": ("star",), "moon": ("moon", "crescent moon")}
+THING_WORDS = {
+    "cat": ("cat", "cat face"), "boat": ("boat", "sailing boat"), "house": ("house", "cottage"), "moon": ("moon", "crescent moon"),
+}
 PLURALS = {"fish": "fish", "butterfly": "butterflies"}
 COLOUR_WORDS = {"gray": ("gray", "grey"), "turquoise": ("turquoise", "cyan")}
 NUMBER_WORDS = {2: ("two", "2", "a pair of"), 3: ("three", "3")}
@@ -58,49 +66,54 @@ class Caption:
         return [1 + values.index(self.said[slot]) if self.said.get(slot) in values else 0 for slot, values in SLOTS.items()]
 
 
-def write_caption(scene: Scene, luck: random.Random, plain: bool = False) -> Caption:
-    """A caption of a scene. `plain` says everything in the first of the possible words, as the evaluator's prompts do."""
-    if plain:
-        return _tell(scene, random.Random(0), "sentence", _everything(scene), first=True)
+def write_caption(scene: Scene, luck: random.Random) -> Caption:
+    """A caption of a scene: a sentence, tags, or only a hint of what is there."""
     form = luck.choices(("sentence", "tags", "hint"), (60, 28, 12))[0]
-    topics = _everything(scene)
     chance = 0.4 if form == "hint" else 0.93
-    kept = {topic for topic in topics if luck.random() < chance}
+    kept = {topic for topic in _everything(scene) if luck.random() < chance}
     if not kept & {"thing", "ground", "style"}:
         kept.add(luck.choice(("thing", "ground")))
-    return _tell(scene, luck, "tags" if form == "hint" else form, kept)
+    teller = _Teller(luck, kept)
+    return teller.sentence(scene) if form == "sentence" else teller.tags(scene)
 
 
-def _everything(scene: Scene) -> set[str]:
-    topics = {"thing", "colour", "ground"}
-    topics |= {"style"} if scene.style != "flat" else set()
+def plain_caption(scene: Scene) -> Caption:
+    """The sentence that says everything, in the first of the possible words: the evaluator's prompt."""
+    return _Teller(random.Random(0), set(_everything(scene)), first=True).sentence(scene)
+
+
+def _everything(scene: Scene) -> list[str]:
+    """What there is to say, in a fixed order, so that the same luck says the same."""
+    topics = ["thing", "colour", "ground"] + (["style"] if scene.style != "flat" else [])
     if len(scene.items) == 1:
-        topics |= {"place"} | ({"size"} if scene.items[0].size != "medium" else set())
+        topics += ["place"] + (["size"] if scene.items[0].size != "medium" else [])
     return topics
-
-
-def _tell(scene: Scene, luck: random.Random, form: str, topics: set[str], first: bool = False) -> Caption:
-    """The topics in words. `first` takes the first word of every list."""
-    teller = _Teller(luck, topics, first)
-    parts = [part for part in (teller.things(scene), teller.place(scene), teller.ground(scene.background), teller.style(scene.style)) if part]
-    if form == "tags":
-        luck.shuffle(parts)
-        if luck.random() < 0.15:
-            parts.insert(luck.randrange(len(parts) + 1), luck.choice(PRAISE))
-        return Caption(", ".join(parts), teller.said)
-    opening = "" if first or "thing" not in topics else luck.choice(OPENINGS)
-    text = opening + " ".join(parts[:3 if "style" not in topics else len(parts) - 1])
-    if "style" in topics and scene.style != "flat" and len(parts) > 0:
-        text = text + ", " + parts[-1] if len(parts) > 1 else parts[-1]
-    return Caption(text, teller.said)
 
 
 class _Teller:
     """Chooses the words of one caption and notes what they say."""
 
-    def __init__(self, luck: random.Random, topics: set[str], first: bool) -> None:
+    def __init__(self, luck: random.Random, topics: set[str], first: bool = False) -> None:
         self.said: dict[str, str] = {}
         self._luck, self._topics, self._first = luck, topics, first
+
+    def sentence(self, scene: Scene) -> Caption:
+        """`a picture of a red house on the left at night, pixel art`."""
+        body = " ".join(part for part in self._body(scene) if part)
+        opening = self._luck.choice(OPENINGS) if "thing" in self._topics and not self._first else ""
+        style = self.style(scene.style)
+        return Caption(f"{opening}{body}, {style}" if body and style else opening + body + style, self.said)
+
+    def tags(self, scene: Scene) -> Caption:
+        """`at night, red house, pixel art, left`."""
+        parts = [part for part in (*self._body(scene), self.style(scene.style)) if part]
+        self._luck.shuffle(parts)
+        if self._luck.random() < 0.15:
+            parts.insert(self._luck.randrange(len(parts) + 1), self._luck.choice(PRAISE))
+        return Caption(", ".join(parts), self.said)
+
+    def _body(self, scene: Scene) -> list[str]:
+        return [self.things(scene), self.place(scene), self.ground(scene.background)]
 
     def things(self, scene: Scene) -> str:
         """The things with their colours, sizes, number and relation."""
@@ -174,8 +187,3 @@ class _Teller:
 def plural(thing: str) -> str:
     """`house` → `houses`."""
     return PLURALS.get(thing, thing + "s")
-
-
-def all_words() -> set[str]:
-    """Every word of one piece that captions and the held-back things use; for the test that the tokenizer knows them."""
-    return set(THINGS) | set(UNSEEN_THINGS) | set(COLOURS) | set(SIZES) | set(PLACES)

@@ -16,8 +16,8 @@ from tools.demo_model.scene import Scene, make_scene
 from tools.demo_model.world import draw
 
 TARGET_SPREAD = 0.8
-"""Standard deviation of the scaled latents. Below 1 because flat pictures are redundant: the noise schedule, made for photographs, hides too little of
-them (Hoogeboom et al. 2023, simple diffusion)."""
+"""Standard deviation of the scaled latents. Below 1 because flat pictures are redundant: the noise schedule, made for photographs, hides too little
+of them (Hoogeboom et al. 2023, simple diffusion)."""
 
 
 class LatentCache:

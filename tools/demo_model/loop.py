@@ -1,7 +1,7 @@
 """The training loop that all three parts share: time and step limits, a clean end on SIGTERM, saving, a log of JSON lines. Knows no model.
 
-A run resumes exactly: what step n draws at random comes from a generator seeded with n, so weights, optimizer and the number of the step are all there
-is to save. SIGSTOP and SIGCONT pause a run; the pause does not count as time.
+A run resumes exactly: what step n draws at random comes from a generator seeded with n, so weights, optimizer and the number of the step are all
+there is to save. SIGSTOP and SIGCONT pause a run; the pause does not count as time.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python tools/demo_model/train.py --folder FOLDER --stage inner|whole [--steps N] [--minutes M] [--scenes N] [--batch B] [--device cuda]
     python tools/demo_model/train.py --smoke --folder FOLDER
 
-Needs FOLDER/vae.pt (train_vae.py) and FOLDER/text.pt (train_text.py). Writes FOLDER/unet.pt (resumable) and FOLDER/unet.jsonl. First the stage `inner`
-(pyramid.py), then `whole`, at 256 pixels both. Epsilon prediction; more of the loss's weight lies on high noise than min-SNR gives, because that is
-where the text decides. Half of the time only scenes of one flat thing are shown until a third of the steps are done.
+Needs FOLDER/vae.pt (train_vae.py) and FOLDER/text.pt (train_text.py). Writes FOLDER/unet.pt (resumable), FOLDER/unet.jsonl. First the stage `inner`
+(pyramid.py), then `whole`, at 256 pixels both. Epsilon prediction; more of the loss's weight lies on high noise than min-SNR gives, because there the
+text decides. Half of each batch shows one flat thing, which is what text following is learned from fastest.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Recipe:
     decay: float = 0.996
     final_share: float = 0.3
     """The learning rate falls linearly to 5 % over this last share of the steps."""
+
+    easy: float = 0.5
+    """Share of each batch that shows one flat thing; the rest is any scene."""
 
     device: str = "cpu"
 
@@ -123,9 +126,8 @@ class UNetTraining:
         """Numbers of scenes and their captions for one step."""
         count = self.recipe.batch
         numbers = torch.randint(len(self.latents), (count,), generator=luck)
-        if step < self._total / 3 and len(self.easy):
-            half = torch.randint(len(self.easy), (count // 2,), generator=luck)
-            numbers[: count // 2] = self.easy[half]
+        if easy := round(self.recipe.easy * count) if len(self.easy) else 0:
+            numbers[:easy] = self.easy[torch.randint(len(self.easy), (easy,), generator=luck)]
         words = random.Random(step)
         chosen: Sequence[Scene] = [self.scenes[number] for number in numbers.tolist()]
         return numbers, ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in chosen]
@@ -205,14 +207,16 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=6000, help="drawn and encoded before training begins")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--easy", type=float, default=0.5, help="share of each batch that shows one flat thing")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     if options.smoke:
         print(smoke(options.folder), flush=True)
         return
-    vae = load_vae(options.folder).to(options.device)
+    vae = load_vae(options.folder).to(options.device, memory_format=torch.channels_last)  # pyright: ignore[reportArgumentType, reportCallIssue]
     LatentCache(options.folder / "latents.f16", vae).grow(options.scenes)
-    training = UNetTraining(options.folder, DEMO, Recipe(options.stage, options.batch, options.rate, device=options.device))
+    recipe = Recipe(options.stage, options.batch, options.rate, easy=options.easy, device=options.device)
+    training = UNetTraining(options.folder, DEMO, recipe)
     print(f"{training.run(Limits(options.steps, options.minutes))} steps", flush=True)
 
 

@@ -2,9 +2,9 @@
 
     python tools/demo_model/train_text.py --folder FOLDER [--steps N] [--minutes M]
 
-Writes FOLDER/text.pt and FOLDER/text.jsonl. Every position from the end mark on must know the whole caption, because those are most of what the UNet's
-attention sees. Only the rows of the embedding table that captions use are trained; the others keep their small random start, so an unknown word says
-next to nothing. Drawing is not needed here.
+Writes FOLDER/text.pt and FOLDER/text.jsonl. Every position from the end mark on must know the whole caption, because those are most of what the
+UNet's attention sees. Only the rows of the embedding table that captions use are trained; the others keep their small random start, so an unknown
+word says next to nothing. Nothing is drawn here.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tools/demo_model/train_vae.py --folder FOLDER [--steps N] [--minutes M] [--device cuda] [--batch B]
 
-Writes FOLDER/vae.pt (resumable) and FOLDER/vae.jsonl. Random 64-pixel crops first, whole pictures for the last part; MSE + 0.5 · L1, a pull of the first
-three latents towards the thumbnail, noise on the latents so that the decoder forgives what the UNet gets wrong.
+Writes FOLDER/vae.pt (resumable) and FOLDER/vae.jsonl. Random 64-pixel crops first, whole pictures for the last part; MSE + 0.5 · L1, a pull of the
+first three latents towards the thumbnail, noise on the latents so that the decoder forgives what the UNet gets wrong.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class VaeTraining:
         return crops.to(self.device, memory_format=torch.channels_last)
 
     def _step(self, step: int) -> dict[str, float]:
-        whole = step >= 0.88 * self._total
+        whole = step >= 0.93 * self._total
         pictures = self.crops(step, SIZE if whole else 64, max(2, self.batch // 8) if whole else self.batch)
         share = step / self._total
         for group in self.optimizer.param_groups:

@@ -1,0 +1,56 @@
+"""Writes the trained parts as one Stable Diffusion 1.x file, the way any checkpoint looks: LDM names, float16, sizes under the
+metadata key `easel.config`.
+
+    python tools/demo_model/export.py --folder FOLDER [--out FILE]
+
+The configuration travels in the file, not beside it: a sidecar gets lost when somebody moves the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.demo_model.loop import load_state
+from tools.demo_model.pyramid import InnerUNet
+from tools.demo_model.sizes import DEMO
+from tools.demo_model.train import load_text_encoder, load_vae
+from webui.backend.families.sd1 import Sd1Modules, build_unet, to_ldm_weights
+from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config
+
+
+def export(folder: Path, out: Path, config: Sd1Config = DEMO) -> Path:
+    """Write the averaged weights. Raises `FileNotFoundError` when a part is not trained yet, `ValueError` when the UNet never saw its last stage."""
+    state = load_state(folder / "unet.pt")
+    if state is None:
+        raise FileNotFoundError(f"{folder / 'unet.pt'} is not there yet.")
+    if state["stage"] != "whole":
+        raise ValueError("The UNet has only been trained in the inner stage; train the whole one first.")
+    inner = InnerUNet(build_unet(config.unet))
+    inner.load_state_dict(state["average"])
+    sized = config.model_copy(update={"vae": config.vae.model_copy(update={"scaling": state["scaling"]})})
+    modules = Sd1Modules(sized, inner.unet, load_vae(folder, config), load_text_encoder(folder, config))
+    weights = {name: value.detach().to(torch.float16).contiguous() for name, value in to_ldm_weights(modules).items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, out, metadata={"format": "pt", CONFIG_KEY: sized.model_dump_json()})
+    return out
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Writes the trained demo model as one file.")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    path = export(options.folder, options.out or options.folder / "easel-demo.safetensors")
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
