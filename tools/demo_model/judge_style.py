@@ -16,7 +16,7 @@ from tools.demo_model.scene import STYLES, backgrounds, make_scene, with_style
 from tools.demo_model.world import BLOCK, draw, draw_background
 
 SIDE = 32
-EXAMPLES = 70
+EXAMPLES = 40
 """Drawn pictures a style."""
 
 FIRST_SEED = 20_000_000

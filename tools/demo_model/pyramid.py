@@ -17,6 +17,9 @@ BINOMIAL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 NOISE_SPREAD = 0.375
 """Standard deviation of white noise of deviation 1 after `reduce`: the root of the sum of the squared taps."""
 
+MARK = 4.0
+"""The constant K of `_pass_input`."""
+
 
 def reduce(latents: Tensor) -> Tensor:
     """(n, 4, h, w) → (n, 4, h/2, w/2): binomial filter, stride 2, the border padded with zeros as the UNet's downsampler does."""
@@ -59,7 +62,7 @@ class InnerUNet(nn.Module):
 
     @torch.no_grad()
     def expand(self) -> None:
-        """Set the finest level's weights so that the inner part gets from it exactly what `stem` gave. Its way up starts untrained."""
+        """Set the finest level's weights so that the inner part gets from it exactly what `stem` gave. Its way up begins as "noise = input"."""
         unet = self.unet
         unet.conv_in.weight[:LATENTS] = 0
         unet.conv_in.bias[:LATENTS] = 0
@@ -75,6 +78,35 @@ class InnerUNet(nn.Module):
         up = unet.up_blocks[-2].upsamplers[0].conv  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
         nn.init.dirac_(up.weight)
         up.bias.zero_()
+        _pass_input(unet)
+
+
+def _pass_input(unet: UNet2DConditionModel) -> None:
+    """Make the last resnet, norm and convolution give back the UNet's input: nearly the noise itself at high noise, so little is left to learn.
+
+    As in thumbnail.py, two channels of one group of the last norm carry each latent and two hold the constants +K and -K.
+    """
+    resnet = unet.up_blocks[-1].resnets[-1]  # pyright: ignore[reportGeneralTypeIssues, reportIndexIssue]
+    norm, last = unet.conv_norm_out, unet.conv_out
+    group = norm.num_channels // norm.num_groups  # pyright: ignore[reportOptionalMemberAccess]
+    if group < 4 or norm.num_groups < LATENTS:  # pyright: ignore[reportOptionalMemberAccess]
+        return  # a toy: it learns without
+    skip = resnet.conv_shortcut.weight.shape[1] - unet.conv_in.weight.shape[0]
+    last.weight.mul_(0.1)
+    for latent in range(LATENTS):
+        first = latent * group
+        rows = slice(first, first + 4)
+        for convolution in (resnet.conv2, resnet.conv_shortcut):
+            convolution.weight[rows] = 0
+            convolution.bias[rows] = 0
+        resnet.conv_shortcut.weight[first : first + 2, skip + latent] = 1
+        resnet.conv2.bias[first + 2], resnet.conv2.bias[first + 3] = MARK, -MARK
+        norm.weight[first + 1] = -1  # pyright: ignore[reportOptionalMemberAccess]
+        scale = MARK * (2 / group) ** 0.5
+        last.weight[latent] *= 0.3
+        last.weight[:, first : first + 2] = 0
+        last.weight[latent, first, 1, 1], last.weight[latent, first + 1, 1, 1] = scale, -scale
+        last.bias[latent] = 0
 
 
 def _text(block: nn.Module, context: Tensor) -> dict[str, Tensor]:

@@ -136,7 +136,7 @@ class UNetTraining:
         recipe, done = self.recipe, step - self.start
         falling = min(1.0, (self._total - step) / max(1.0, recipe.final_share * (self._total - self.start)))
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate * min(1.0, (done + 1) / 100) * max(0.05, falling)
+            group["lr"] = recipe.rate * min(1.0, (done + 1) / 50) * max(0.05, falling)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
