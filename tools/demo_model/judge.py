@@ -86,7 +86,7 @@ def _find_background(pixels: Floats) -> tuple[Background, Floats]:
 def _largest(mask: Floats) -> Floats | None:
     """The connected part that is largest; None when there is next to nothing."""
     joined = ndimage.binary_dilation(mask, iterations=1)
-    labels, count = ndimage.label(joined)
+    labels, count = ndimage.label(joined)  # pyright: ignore[reportGeneralTypeIssues]
     if not count:
         return None
     sizes = ndimage.sum_labels(mask, labels, range(1, count + 1))

@@ -7,6 +7,8 @@ level adds what the reduced latents lack. Training at half the picture size inst
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
@@ -40,17 +42,17 @@ class InnerUNet(nn.Module):
 
     def forward(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """Reduced noisy latents (n, 4, h, w), timesteps (n,), text (n, tokens, width) → the reduced noise, of deviation 1."""
-        unet = self.unet
+        unet: Any = self.unet
         embedding = unet.time_embedding(unet.time_proj(timesteps).to(latents.dtype))
         hidden = self.stem(latents)
         kept = [hidden]
         for block in list(unet.down_blocks)[1:]:
             hidden, made = block(hidden, embedding, **_text(block, context))
             kept += made
-        hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=context)  # pyright: ignore[reportOptionalCall]
+        hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=context)
         blocks = list(unet.up_blocks)[:-1]
         for block in blocks:
-            count = len(block.resnets)  # pyright: ignore[reportArgumentType]
+            count = len(block.resnets)
             skips, kept = tuple(kept[-count:]), kept[:-count]
             enlarge = block.upsamplers
             block.upsamplers = None if block is blocks[-1] else enlarge
@@ -63,33 +65,33 @@ class InnerUNet(nn.Module):
     @torch.no_grad()
     def expand(self) -> None:
         """Set the finest level's weights so that the inner part gets from it exactly what `stem` gave. Its way up begins as "noise = input"."""
-        unet = self.unet
+        unet: Any = self.unet  # Any: diffusers' blocks say of their parts only that they are modules
         unet.conv_in.weight[:LATENTS] = 0
         unet.conv_in.bias[:LATENTS] = 0
         for channel in range(LATENTS):
             unet.conv_in.weight[channel, channel, 1, 1] = 1
-        for resnet in unet.down_blocks[0].resnets:  # pyright: ignore[reportGeneralTypeIssues]
+        for resnet in unet.down_blocks[0].resnets:
             resnet.conv2.weight.zero_()
             resnet.conv2.bias.zero_()
-        down = unet.down_blocks[0].downsamplers[0].conv  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+        down = unet.down_blocks[0].downsamplers[0].conv
         down.weight.zero_()
         down.weight[:, :LATENTS] = self.stem.weight * BINOMIAL.to(self.stem.weight)
         down.bias.copy_(self.stem.bias)
-        up = unet.up_blocks[-2].upsamplers[0].conv  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+        up = unet.up_blocks[-2].upsamplers[0].conv
         nn.init.dirac_(up.weight)
         up.bias.zero_()
         _pass_input(unet)
 
 
-def _pass_input(unet: UNet2DConditionModel) -> None:
+def _pass_input(unet: Any) -> None:
     """Make the last resnet, norm and convolution give back the UNet's input: nearly the noise itself at high noise, so little is left to learn.
 
     As in thumbnail.py, two channels of one group of the last norm carry each latent and two hold the constants +K and -K.
     """
-    resnet = unet.up_blocks[-1].resnets[-1]  # pyright: ignore[reportGeneralTypeIssues, reportIndexIssue]
+    resnet = unet.up_blocks[-1].resnets[-1]
     norm, last = unet.conv_norm_out, unet.conv_out
-    group = norm.num_channels // norm.num_groups  # pyright: ignore[reportOptionalMemberAccess]
-    if group < 4 or norm.num_groups < LATENTS:  # pyright: ignore[reportOptionalMemberAccess]
+    group = norm.num_channels // norm.num_groups
+    if group < 4 or norm.num_groups < LATENTS:
         return  # a toy: it learns without
     skip = resnet.conv_shortcut.weight.shape[1] - unet.conv_in.weight.shape[0]
     last.weight.mul_(0.1)
@@ -101,7 +103,7 @@ def _pass_input(unet: UNet2DConditionModel) -> None:
             convolution.bias[rows] = 0
         resnet.conv_shortcut.weight[first : first + 2, skip + latent] = 1
         resnet.conv2.bias[first + 2], resnet.conv2.bias[first + 3] = MARK, -MARK
-        norm.weight[first + 1] = -1  # pyright: ignore[reportOptionalMemberAccess]
+        norm.weight[first + 1] = -1
         scale = MARK * (2 / group) ** 0.5
         last.weight[latent] *= 0.3
         last.weight[:, first : first + 2] = 0

@@ -8,9 +8,11 @@ silu(x) - silu(-x) = x, so norm and activation together are linear.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 PAIRS = ((0, 1), (6, 7), (12, 13))
 """Channels that carry red, green and blue, each twice."""
@@ -25,12 +27,17 @@ HALVE = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 0]]) / 4
 CENTRE = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
 
 
+Module = Any
+"""diffusers' blocks say of their parts only that they are modules."""
+
+
 @torch.no_grad()
 def start_as_thumbnail(vae: AutoencoderKL) -> None:
     """Set the weights in place. The narrowest level must have 24 channels or more, in 4 norm groups. Raises `ValueError` otherwise."""
     if min(vae.config["block_out_channels"]) < 24 or vae.config["norm_num_groups"] != 4:
         raise ValueError("The thumbnail needs at least 24 channels a level and 4 norm groups.")
-    for half in (vae.encoder, vae.decoder):
+    halves: tuple[Module, Module] = (vae.encoder, vae.decoder)
+    for half in halves:
         for name, module in half.named_modules():
             if hasattr(module, "conv2") and hasattr(module, "conv1"):
                 _carry_through_resnet(module)
@@ -44,29 +51,28 @@ def start_as_thumbnail(vae: AutoencoderKL) -> None:
         _open_norm(half.conv_norm_out, half.conv_out, groups)
     _pass(vae.quant_conv)
     _pass(vae.post_quant_conv)
-    vae.quant_conv.bias[4:] = -6.0
-    vae.quant_conv.weight[4:] = 0
+    _set_narrow_spread(vae.quant_conv)
 
 
-def _carry(convolution: nn.Module, kernel: Tensor, sources: dict[int, int]) -> None:
+def _carry(convolution: Module, kernel: Tensor, sources: dict[int, int]) -> None:
     """Output channel `key` is input channel `value` through the kernel."""
     _clear_rows(convolution, list(sources))
     for channel, source in sources.items():
         convolution.weight[channel, source] = kernel
 
 
-def _clear_rows(module: nn.Module, rows: list[int]) -> None:
+def _clear_rows(module: Module, rows: list[int]) -> None:
     module.weight[rows] = 0
     module.bias[rows] = 0
 
 
-def _carry_through_resnet(resnet: nn.Module) -> None:
+def _carry_through_resnet(resnet: Module) -> None:
     _clear_rows(resnet.conv2, CARRIERS)
     if resnet.conv_shortcut is not None:
         _carry(resnet.conv_shortcut, torch.ones(1, 1), {channel: channel for channel in CARRIERS})
 
 
-def _set_marks(resnet: nn.Module) -> None:
+def _set_marks(resnet: Module) -> None:
     rows = [channel for pair in MARKS for channel in pair]
     _clear_rows(resnet.conv2, rows)
     if resnet.conv_shortcut is not None:
@@ -74,7 +80,7 @@ def _set_marks(resnet: nn.Module) -> None:
     resnet.conv2.bias[rows] = torch.tensor([MARK, -MARK] * 3)
 
 
-def _open_norm(norm: nn.Module, convolution: nn.Module, group: int) -> None:
+def _open_norm(norm: Module, convolution: Module, group: int) -> None:
     """`group` channels share a norm: with m marks pairs in it, the deviation is K · sqrt(2 m / group)."""
     for colour, (plus, minus) in enumerate(PAIRS):
         marks = sum(first // group == plus // group for first, _ in MARKS)
@@ -85,7 +91,13 @@ def _open_norm(norm: nn.Module, convolution: nn.Module, group: int) -> None:
         convolution.weight[colour, plus], convolution.weight[colour, minus] = CENTRE * scale, -CENTRE * scale
 
 
-def _pass(convolution: nn.Module) -> None:
+def _set_narrow_spread(convolution: Module) -> None:
+    """A small, constant variance of the latents: logarithm -6."""
+    convolution.bias[4:] = -6.0
+    convolution.weight[4:] = 0
+
+
+def _pass(convolution: Module) -> None:
     """The first channels unchanged."""
     count = min(4, convolution.weight.shape[0])
     convolution.weight[:count] = 0

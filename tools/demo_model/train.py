@@ -75,7 +75,7 @@ class UNetTraining:
             self.inner.expand()
         elif state:
             self.start = state["start"]
-        self.inner.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.inner.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.AdamW(self.inner.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.average = [value.detach().clone() for value in self.inner.parameters()]
         if state and state["stage"] == recipe.stage:
@@ -142,7 +142,8 @@ class UNetTraining:
     def _follow(self, step: int) -> None:
         """The exponential average; short at first, so that the untrained start is forgotten."""
         decay = min(self.recipe.decay, (1 + step - self.start) / (10 + step - self.start))
-        torch._foreach_lerp_(self.average, list(self.inner.parameters()), 1 - decay)
+        for mean, value in zip(self.average, self.inner.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
 
     def _save(self, step: int) -> None:
         names = [name for name, _ in self.inner.named_parameters()]
@@ -162,7 +163,7 @@ def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
     """The averaged autoencoder of FOLDER/vae.pt. Raises `FileNotFoundError` before there is one."""
     vae = build_vae(config.vae)
     vae.load_state_dict(_need(folder / "vae.pt")["average"])
-    return vae.requires_grad_(False).eval()  # pyright: ignore[reportReturnType]
+    return vae.requires_grad_(False).eval()
 
 
 def load_text_encoder(folder: Path, config: Sd1Config = DEMO) -> CLIPTextModel:
@@ -213,7 +214,7 @@ def main() -> None:
     if options.smoke:
         print(smoke(options.folder), flush=True)
         return
-    vae = load_vae(options.folder).to(options.device, memory_format=torch.channels_last)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    vae = load_vae(options.folder).to(device=options.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     LatentCache(options.folder / "latents.f16", vae).grow(options.scenes)
     recipe = Recipe(options.stage, options.batch, options.rate, easy=options.easy, device=options.device)
     training = UNetTraining(options.folder, DEMO, recipe)

@@ -58,16 +58,18 @@ class TextTraining:
             self.encoder.load_state_dict(state["encoder"])
             self.heads.load_state_dict(state["heads"])
             self.first = state["step"]
-        for module in (self.encoder, self.heads):
-            module.to(self.device)
+        parts: tuple[nn.Module, ...] = (self.encoder, self.heads)
+        for module in parts:
+            module.to(self.device)  # pyright: ignore[reportArgumentType]
         rest = [value for key, value in self.encoder.named_parameters() if "token_embedding" not in key]
         self.optimizer = torch.optim.AdamW([*rest, *self.heads.parameters()], lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        table = self.encoder.get_input_embeddings().weight
-        self.words = torch.optim.SparseAdam([table], lr=RATE)
+        embedding = self.encoder.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        embedding.sparse = True
+        self.words = torch.optim.SparseAdam([embedding.weight], lr=RATE)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
             self.words.load_state_dict(state["words"])
-        self.encoder.get_input_embeddings().sparse = True
 
     def run(self, limits: Limits) -> int:
         """Train until a limit; see `train_loop`."""

@@ -39,7 +39,7 @@ class VaeTraining:
         self.file, self.log, self.batch, self.device = folder / "vae.pt", folder / "vae.jsonl", batch, torch.device(device)
         self.vae = build_vae(config)
         start_as_thumbnail(self.vae)
-        self.vae.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.vae.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.average = {key: value.detach().clone() for key, value in self.vae.state_dict().items()}
         self.first = 0
