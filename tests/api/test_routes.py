@@ -167,7 +167,11 @@ def test_stored_pictures(client: TestClient) -> None:
 
 def test_tokens(client: TestClient) -> None:
     counts = client.post("/api/v1/tokens", json={"texts": ["", "a house, tree", "cat " * 80]}).json()["counts"]
-    assert counts == [{"tokens": 0, "limit": 75}, {"tokens": 4, "limit": 75}, {"tokens": 80, "limit": 150}]
+    assert [(count["tokens"], count["limit"], count["hints"]) for count in counts] == [(0, 75, []), (4, 75, []), (80, 150, [])]
+    body = {"texts": ["a AND b <lora:x:1>", "a AND b", "(tree:1.x)"], "negative": [1], "steps": 10}
+    counts = client.post("/api/v1/tokens", json=body).json()["counts"]
+    assert [count["tokens"] for count in counts][:2] == [1, 3]
+    assert counts[2]["hints"] == [{"kind": "weight", "position": 6, "text": "1.x"}]
     assert client.post("/api/v1/tokens", json={"texts": ["x"] * 17}).status_code == 422
 
 
