@@ -34,7 +34,7 @@ class MoveJob(Frozen):
 class CountTokens(Frozen):
     """Body of `tokens`."""
 
-    texts: Annotated[list[Annotated[str, Field(max_length=PROMPT_LIMIT)]], Field(max_length=16)]
+    texts: Annotated[list[str], Field(max_length=16)]
     negative: list[int] = Field(default=[], max_length=16)
     """Which of them (from 0) are negative prompts: there AND and network tags are plain words."""
 

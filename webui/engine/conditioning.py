@@ -20,7 +20,7 @@ Shares = tuple[tuple[tuple[int, float], ...], ...]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What one model call is conditioned on: `cond` (rows, tokens, width), `uncond` (pictures, tokens, width) or None when guidance never needs it."""
+    """What a model call is conditioned on: `cond` (rows, tokens, width), `uncond` (pictures, tokens, width) or None when guidance never needs it."""
 
     cond: Tensor
     uncond: Tensor | None

@@ -26,7 +26,6 @@ from webui.engine.steps.postprocess import to_image
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.host import PluginHost
 
-
 log = logging.getLogger(__name__)
 
 
@@ -80,8 +79,9 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
     timing = Timing(part.calls, old=tools.settings.use_old_scheduling)
     conditioning = encode(components, shop.prompts, reading, part.cfg, timing, tools.settings)
     table = SigmaTable(components.alphas_cumprod)
+    guidance = Guidance(part.cfg, tools.settings.batch_cond_uncond)
     network = GuidedNetwork(
-        components.denoise, table, conditioning, Guidance(part.cfg, tools.settings.batch_cond_uncond), dtype=components.device.dtype, prediction=components.prediction,
+        components.denoise, table, conditioning, guidance, dtype=components.device.dtype, prediction=components.prediction,
     )
     noise = batch_noise(components, batch, part)
     sigmas = make_sigmas(part, table)

@@ -81,7 +81,10 @@ def test_weights_that_are_no_numbers_are_text_without_emphasis() -> None:
     check_prompt("(a:1.2.3)", 20, PictureSettings(emphasis="None"))
 
 
-@pytest.mark.parametrize("text", ["(" * 9000, "[" * 4000 + "a" + ":3]" * 4000, "[a|" * 3000 + "]" * 3000, "[" * 9000 + "]" * 9000, " " * 19_000 + ":"])
+@pytest.mark.parametrize(
+    "text", ["(" * 9000, "[" * 4000 + "a" + ":3]" * 4000, "[a|" * 3000 + "]" * 3000, "[" * 9000 + "]" * 9000, " " * 19_000 + ":"],
+    ids=["open", "schedules", "turns", "squares", "blanks"],
+)
 def test_deep_and_long_texts_are_read_in_time(text: str) -> None:
     entries = parse_schedule(text, Timing(4))
     assert entries[-1].end == 4

@@ -176,7 +176,7 @@ def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -
 
 
 def encode_tokens(text_encoder: CLIPTextModel, tokens: Tensor, clip_skip: int = 1) -> Tensor:
-    """(chunks, 77, width): the output of layer -clip_skip under the final layer norm, as A1111's clip skip. Past the first layer: the first layer's."""
+    """(chunks, 77, width): the output of layer -clip_skip under the final layer norm, as A1111's clip skip. Beyond the first layer: the first's."""
     if clip_skip <= 1:
         return text_encoder(tokens).last_hidden_state
     states = text_encoder(tokens, output_hidden_states=True).hidden_states  # the embeddings, then the output of each layer

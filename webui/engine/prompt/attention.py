@@ -1,4 +1,4 @@
-"""Weights inside a prompt: `(more)`, `[less]`, `(exactly:1.3)`, escapes and BREAK, as A1111 reads them (a1111-contract §1). Knows no schedule and no token."""
+"""Weights inside a prompt: `(more)`, `[less]`, `(exactly:1.3)`, escapes and BREAK, as A1111 reads them. Knows no schedule and no token."""
 
 from __future__ import annotations
 

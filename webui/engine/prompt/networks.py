@@ -1,4 +1,4 @@
-"""Tags of extra networks, `<lora:name:0.8>`: taken out of the prompt and carried along. Knows no network; what a kind means is decided by whoever loads it."""
+"""Tags of extra networks, `<lora:name:0.8>`: taken out of the prompt and carried along. Knows no network; what a kind means knows who loads it."""
 
 from __future__ import annotations
 

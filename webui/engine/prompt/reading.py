@@ -1,5 +1,6 @@
-"""From what was typed to what is encoded, in A1111's order: network tags out, comments out, then AND, schedules, attention, tokens. Torch-free, so that
-the token counter and the check of a request use the engine's own way."""
+"""From what was typed to what is encoded, in A1111's order: network tags out, comments out, then AND, schedules, attention, tokens.
+
+Torch-free, so that the token counter and the check of a request use the engine's own way."""
 
 from __future__ import annotations
 

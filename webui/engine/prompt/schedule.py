@@ -105,8 +105,10 @@ def parse_schedule(prompt: str, timing: Timing, field: str = "prompt") -> tuple[
 
 
 def entry_at(ends: Sequence[int], call: int) -> int:
-    """Index of the entry for a model call counted from 0: the first that ends at or after it, else the first of all. So an entry that ends at 3 serves
-    four calls, 0 to 3: A1111's own count, part of its pictures."""
+    """Index of the entry for a model call counted from 0: the first that ends at or after it, else the first of all.
+
+    So an entry that ends at 3 serves four calls, 0 to 3: A1111's own count, part of its pictures.
+    """
     return next((index for index, end in enumerate(ends) if call <= end), 0)
 
 
