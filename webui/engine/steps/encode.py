@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -53,21 +53,25 @@ class PromptCache:
         known.move_to_end(key)
         return tuple(known[key][text] for text in texts)
 
+    def forget(self) -> None:
+        """The encoders' weights changed: nothing known holds any more."""
+        self._models.clear()
+
 
 def encode_texts(components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> dict[str, Tensor]:
     """(tokens, width) of each different text. Every chunk of 75 tokens is encoded by itself, the results stand one after the other; shorter texts are
     padded with encoded empty chunks. Raises `PromptError`."""
-    counts = Counter(texts)
-    chunked = [chunks_of(text, settings, field).chunks for text in counts]
+    different = list(dict.fromkeys(texts))
+    chunked = [chunks_of(text, settings, field).chunks for text in different]
     longest = max(len(chunks) for chunks in chunked)
     filled = [(*chunks, *[EMPTY] * (longest - len(chunks))) for chunks in chunked]
     encoded = encode_chunks(components, [chunk.tokens for chunks in filled for chunk in chunks], settings.CLIP_stop_at_last_layers)
-    often = torch.tensor(list(counts.values()), dtype=torch.float32, device=components.device.device) if len(counts) < len(texts) else None
+    order = [different.index(text) for text in texts]
     columns = [
-        _weigh([encoded[chunks[place].tokens] for chunks in filled], [chunks[place] for chunks in filled], settings.emphasis, often)
+        _weigh([encoded[chunks[place].tokens] for chunks in filled], [chunks[place] for chunks in filled], settings.emphasis, order)
         for place in range(longest)
     ]
-    return dict(zip(counts, torch.cat(columns, dim=1), strict=True))
+    return dict(zip(different, torch.cat(columns, dim=1), strict=True))
 
 
 def encode_chunks(components: Components, chunks: Sequence[tuple[int, ...]], clip_skip: int = 1) -> dict[tuple[int, ...], Tensor]:
@@ -78,13 +82,17 @@ def encode_chunks(components: Components, chunks: Sequence[tuple[int, ...]], cli
     return dict(zip(different, encoded, strict=True))
 
 
-def _weigh(encoded: list[Tensor], chunks: list[Chunk], emphasis: str, counts: Tensor | None) -> Tensor:
-    """(texts, 77, width): one chunk of all texts with their weights; plain ones stay untouched to the last bit."""
+def _weigh(encoded: list[Tensor], chunks: list[Chunk], emphasis: str, order: list[int]) -> Tensor:
+    """(texts, 77, width): one chunk of all texts with their weights; plain ones stay untouched to the last bit.
+
+    `order` says which text stands where in the schedule: one that stands there twice counts twice in Original's mean.
+    """
     z = torch.stack(encoded)
     if all(weight == 1.0 for chunk in chunks for weight in chunk.weights):
         return z
     weights = torch.tensor([chunk.weights for chunk in chunks], device=z.device)
-    return apply_emphasis(z.float(), weights, emphasis, counts).to(z.dtype)
+    weighed = apply_emphasis(z.float()[order], weights[order], emphasis).to(z.dtype)
+    return weighed[[order.index(text) for text in range(len(chunks))]]
 
 
 def encode(
