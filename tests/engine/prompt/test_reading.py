@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from webui.engine.prompt.attention import parse_attention
 from webui.engine.prompt.chunks import EMPTY, chunk_prompt
+from webui.engine.prompt.hints import prompt_hints
 from webui.engine.prompt.reading import check_prompt, count_tokens, read_prompts, strip_comments
 from webui.engine.prompt.schedule import Entry, Timing, parse_schedule
 from webui.schema.errors import PromptError
@@ -89,6 +93,45 @@ def test_deep_and_long_texts_are_read_in_time(text: str) -> None:
     entries = parse_schedule(text, Timing(4))
     assert entries[-1].end == 4
     count_tokens(text, PictureSettings(emphasis="None"), calls=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "second"),
+    [
+        ("[a:b:.5])", "b)"), ("[a:b:.5]))", None), ("[a:b:.5])))", "b)))"), ("[a:b:.5] ))", "b ))"), ("([a:b:.5]))", None), ("([a:b:.5] x))", "(b x))"),
+        ("[a:b:.5]:)", None), ("[a:b:.5] :)", "b :)"), ("[a:b:.5][]]]", None), ("[a:b:.5]((x)))", None),
+        ("[a:b:.5]))[c:d:.5]", "[a:b:.5]))d"),
+        ("[[a:b:.5]:c:.7]))", "[b:c:.7]))"), ("[a:b:1e999]))", None), ("[a:b:.5] |", None), ("[(a|b):c:.5]", None),
+    ],
+)
+def test_brackets_without_partner_right_behind_a_schedule(text: str, second: str | None) -> None:
+    """What lark 1.3.1 makes of A1111's grammar; None = the whole prompt is text."""
+    assert parse_schedule(text, Timing(10))[-1].text == (text if second is None else second)
+
+
+WORDS = [*"()[]:|\\,# \n", "a", "BREAK", " AND ", ":1.2)", ":0.5]", "1.2.3", "1e999", "<lora:x:1>", "é", "９"]
+LANGUAGE = st.lists(st.sampled_from(WORDS)).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LANGUAGE, st.booleans())
+def test_nothing_but_prompt_errors(text: str, negative: bool) -> None:
+    refused: list[PromptError] = []
+    try:
+        check_prompt(text, 12, SETTINGS, negative)
+    except PromptError as error:
+        refused.append(error)
+    assert {error.field for error in refused} <= {"negative_prompt" if negative else "prompt"}
+    assert all(0 <= error.position <= len(text) for error in refused)
+    count, room = count_tokens(text, negative=negative)
+    assert 0 <= count <= room
+    prompt_hints(text)
+
+
+@given(st.text(alphabet="ab ,.!?'é\n", max_size=40))
+def test_plain_text_is_itself(text: str) -> None:
+    assert parse_schedule(text, Timing(7)) == (Entry(7, text),)
+    assert parse_attention(text) == [(text, 1.0)]
 
 
 def test_boundaries_are_model_calls() -> None:

@@ -7,13 +7,14 @@ construct around them to be one. The grammar is small enough for one pass with a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from webui.schema.errors import PromptError
 
 _TOKEN = re.compile(r"(?:[^\\\[\]():|]|\\.)+|[\[\]():|]")
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+))\s*")
+_MARKS = frozenset("[]():")
 _OPENER = {")": "(", "]": "["}
 
 
@@ -70,9 +71,10 @@ _Text = tuple["str | _Switch | _Turns | _Text", ...]
 
 @dataclass
 class _Frame:
-    """A bracket that is still open. `parts` are what stands between its separators."""
+    """A bracket that is still open, token number `place`. `parts` are what stands between its separators."""
 
     opener: str
+    place: int
     parts: list[list] = field(default_factory=lambda: [[]])
     separators: list[str] = field(default_factory=list)
 
@@ -94,9 +96,14 @@ def parse_schedule(prompt: str, timing: Timing, field: str = "prompt") -> tuple[
 
     A prompt that does not parse stands as it is. Raises `PromptError` at a time too large to be counted (`1e999`), where A1111 raises as well.
     """
-    parser = _Parser(timing, field)
     try:
-        text = parser.parse(prompt)
+        tokens = _tokens(prompt)
+        parser = _Parser(tokens, timing, field)
+        text = parser.parse()
+        literal = _literal_tokens(tokens, parser)
+        if not literal.isdisjoint(parser.openers):
+            parser = _Parser(tokens, timing, field, literal)
+            text = parser.parse()
     except _NotOne:
         return (Entry(timing.total, prompt),)
     if parser.error is not None:
@@ -112,33 +119,72 @@ def entry_at(ends: Sequence[int], call: int) -> int:
     return next((index for index, end in enumerate(ends) if call <= end), 0)
 
 
+def _tokens(prompt: str) -> list[re.Match[str]]:
+    """Plain runs, brackets, `:` and `|`. Raises `_NotOne` at a lone backslash."""
+    tokens = list(_TOKEN.finditer(prompt))
+    if sum(match.end() - match.start() for match in tokens) < len(prompt):
+        raise _NotOne
+    return tokens
+
+
+def _literal_tokens(tokens: list[re.Match[str]], parser: _Parser) -> set[int]:
+    """Numbers of the tokens that are text, with A1111's choice where the grammar leaves one.
+
+    Behind a construct a run of brackets and colons that form none may begin with the construct's own closing bracket, and then it is none itself:
+    `[a:b:0.5])` is a schedule, `[a:b:0.5]))` is text, `[a:b:0.5])))` is a schedule. Which way lark's Earley parser goes was found by asking it:
+    of a run whose length is odd it takes all at once, else the last one or two, and then looks again.
+    """
+    literal: set[int] = set()
+    end = len(tokens)
+    while end:
+        last = end - 1
+        if tokens[last].group() not in _MARKS:
+            end = last
+        elif last in parser.openers:
+            end = parser.openers[last]
+        else:
+            start = end
+            while start and tokens[start - 1].group() in _MARKS and start - 1 not in parser.turns:
+                start -= 1
+            run = end - start
+            end -= run if run % 2 else 1 if run == 2 else 2
+            literal.update(range(end, last + 1))
+    return literal
+
+
 class _Parser:
     """One prompt being read."""
 
-    def __init__(self, timing: Timing, field: str) -> None:
+    def __init__(self, tokens: list[re.Match[str]], timing: Timing, field: str, literal: Set[int] = frozenset()) -> None:
         self.boundaries = {timing.total}
         self.error: PromptError | None = None
+        self.openers: dict[int, int] = {}
+        """Token number of each construct's closing bracket → that of its opening one."""
+
+        self.turns: set[int] = set()
+        """Token numbers of closing brackets of `[a|b]`: text cannot begin before them."""
+
+        self._tokens = tokens
+        self._literal = literal
         self._timing = timing
         self._field = field
         self._root: list = []
         self._stack: list[_Frame] = []
 
-    def parse(self, prompt: str) -> _Text:
+    def parse(self) -> _Text:
         """The whole prompt. Raises `_NotOne`."""
-        place = 0
-        while place < len(prompt):
-            match = _TOKEN.match(prompt, place)
-            if match is None:  # a lone backslash
-                raise _NotOne
-            self._take(match.group(), place)
-            place = match.end()
+        for number, match in enumerate(self._tokens):
+            if number in self._literal:
+                self._append(match.group())
+            else:
+                self._take(match.group(), number)
         self._spill()
         return tuple(self._root)
 
     def _take(self, token: str, place: int) -> None:
         stack = self._stack
         if token in ("(", "["):
-            stack.append(_Frame(token))
+            stack.append(_Frame(token, place))
         elif token == "|" and not (stack and stack[-1].opener == "["):
             raise _NotOne
         elif token in (":", "|") and stack:
@@ -147,7 +193,7 @@ class _Parser:
         elif token in _OPENER:
             made = self._close(token, place)
             if made is not None:
-                stack.pop()
+                self.openers[place] = stack.pop().place
             else:  # nothing that is open around this can become a construct any more
                 self._spill()
             self._append(token if made is None else made)
@@ -176,6 +222,7 @@ class _Parser:
         if closer == ")" or (colons and bars) or colons > 2:
             return None
         if bars:
+            self.turns.add(place)
             self.boundaries.update(range(1, self._timing.total + 1))
             return _Turns(tuple(tuple(part) for part in frame.parts))
         *texts, last = frame.parts
@@ -189,7 +236,9 @@ class _Parser:
         try:
             when = self._timing.boundary(number)
         except (OverflowError, ValueError):
-            self.error = self.error or PromptError(f"The time “{number}” is too large.", self._field, place, hint="Write a step or a fraction.")
+            self.error = self.error or PromptError(
+                f"The time “{number}” is too large.", self._field, self._tokens[place].start(), hint="Write a step or a fraction.",
+            )
             return 0
         if when >= 1:
             self.boundaries.add(when)
