@@ -72,6 +72,9 @@ def test_submit_writes_the_job_and_answers_its_id(client: TestClient, studio: St
         ({"settings": {"save_to_dirs": "maybe"}}, "settings.save_to_dirs"),
         ({"settings": {"nonsense": 1}}, "settings.nonsense"),
         ({"colour": "red"}, "colour"),
+        ({"prompt": "a (red:1.2.3) house"}, "prompt"),
+        ({"negative_prompt": "[a:b:1e999]"}, "negative_prompt"),
+        ({"settings": {"emphasis": "Loud"}}, "settings.emphasis"),
     ],
 )
 def test_wrong_input_is_named_at_its_field_and_queues_nothing(client: TestClient, fields: dict[str, object], field: str) -> None:

@@ -145,6 +145,8 @@ class Studio:
         return request.revise(checkpoint=self._parts.catalog.get(name).name)
 
     def _check_prompts(self, request: Txt2Img, snapshot: PictureSettings) -> None:
+        if request.script:  # it may write other prompts; the engine checks those
+            return
         calls = request.steps * (2 if self.registries.samplers.get(request.sampler).second_order else 1)
         check_prompt(request.prompt, calls, snapshot)
         check_prompt(request.negative_prompt, calls, snapshot, negative=True)

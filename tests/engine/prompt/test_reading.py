@@ -98,7 +98,8 @@ def test_deep_and_long_texts_are_read_in_time(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "second"),
     [
-        ("[a:b:.5])", "b)"), ("[a:b:.5]))", None), ("[a:b:.5])))", "b)))"), ("[a:b:.5] ))", "b ))"), ("([a:b:.5]))", None), ("([a:b:.5] x))", "(b x))"),
+        ("[a:b:.5])", "b)"), ("[a:b:.5]))", None), ("[a:b:.5])))", "b)))"), ("[a:b:.5] ))", "b ))"), ("([a:b:.5]))", None),
+        ("([a:b:.5] x))", "(b x))"),
         ("[a:b:.5]:)", None), ("[a:b:.5] :)", "b :)"), ("[a:b:.5][]]]", None), ("[a:b:.5]((x)))", None),
         ("[a:b:.5]))[c:d:.5]", "[a:b:.5]))d"),
         ("[[a:b:.5]:c:.7]))", "[b:c:.7]))"), ("[a:b:1e999]))", None), ("[a:b:.5] |", None), ("[(a|b):c:.5]", None),
