@@ -72,6 +72,9 @@ def test_submit_writes_the_job_and_answers_its_id(client: TestClient, studio: St
         ({"settings": {"save_to_dirs": "maybe"}}, "settings.save_to_dirs"),
         ({"settings": {"nonsense": 1}}, "settings.nonsense"),
         ({"colour": "red"}, "colour"),
+        ({"prompt": "a (red:1.2.3) house"}, "prompt"),
+        ({"negative_prompt": "[a:b:1e999]"}, "negative_prompt"),
+        ({"settings": {"emphasis": "Loud"}}, "settings.emphasis"),
     ],
 )
 def test_wrong_input_is_named_at_its_field_and_queues_nothing(client: TestClient, fields: dict[str, object], field: str) -> None:
@@ -167,7 +170,11 @@ def test_stored_pictures(client: TestClient) -> None:
 
 def test_tokens(client: TestClient) -> None:
     counts = client.post("/api/v1/tokens", json={"texts": ["", "a house, tree", "cat " * 80]}).json()["counts"]
-    assert counts == [{"tokens": 0, "limit": 75}, {"tokens": 4, "limit": 75}, {"tokens": 80, "limit": 150}]
+    assert [(count["tokens"], count["limit"], count["hints"]) for count in counts] == [(0, 75, []), (4, 75, []), (80, 150, [])]
+    body = {"texts": ["a AND b <lora:x:1>", "a AND b", "(tree:1.x)"], "negative": [1], "steps": 10}
+    counts = client.post("/api/v1/tokens", json=body).json()["counts"]
+    assert [count["tokens"] for count in counts][:2] == [1, 3]
+    assert counts[2]["hints"] == [{"kind": "weight", "position": 6, "text": "1.x"}]
     assert client.post("/api/v1/tokens", json={"texts": ["x"] * 17}).status_code == 422
 
 

@@ -146,6 +146,12 @@ def test_the_size_is_swapped_and_tokens_are_counted(open_page: Open, server: Ser
     page.fill("#txt2img_prompt textarea", "a red house")
     expect(page.locator("#txt2img_token_counter")).to_have_text("3/75")
     expect(page.locator("#txt2img_negative_token_counter")).to_have_text("0/75")
+    page.fill("#txt2img_prompt textarea", "[cat:two big dogs:10] (house:1.x)")
+    expect(page.locator("#txt2img_token_counter .slip")).to_have_text("weight “1.x” is not a number")
+    page.fill("#txt2img_prompt textarea", "[cat:two big dogs:10]")
+    expect(page.locator("#txt2img_token_counter")).to_have_text("3/75")
+    page.fill("#txt2img_steps input[type=number]", "5")  # the dogs never come
+    expect(page.locator("#txt2img_token_counter")).to_have_text("1/75")
 
 
 def test_foreign_text_never_becomes_markup(open_page: Open, server: Server) -> None:

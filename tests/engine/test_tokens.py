@@ -1,4 +1,4 @@
-"""CLIP's tokens: a table of known ones, transformers' tokenizer as the second opinion, and the counter."""
+"""CLIP's tokens: a table of known ones, and transformers' tokenizer as the second opinion."""
 
 from __future__ import annotations
 
@@ -45,24 +45,3 @@ def test_marks(reference: CLIPTokenizer) -> None:
     assert (reference.bos_token_id, reference.eos_token_id) == (tokens.START, tokens.END)
     assert tokens.encode(",") == [tokens.COMMA]
     assert len(tokens.read_vocabulary(tokens._vocabulary_file())[0]) == 49408
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("", (0, 75)), ("cat", (1, 75)), ("cat " * 75, (75, 75)), ("cat " * 76, (76, 150)), ("cat " * 70 + ", " + "dog " * 10, (85, 150))],
-    ids=["empty", "one", "full", "one more", "phrase moves on"],
-)
-def test_counter(text: str, count: tuple[int, int]) -> None:
-    assert tokens.count_tokens(text) == count
-
-
-def test_a_prompt_as_one_chunk() -> None:
-    result = tokens.chunk_prompt("a photo of a cat")
-    assert result.chunks[0].tokens == (49406, 320, 1125, 539, 320, 2368, *[49407] * 71)
-    assert result.chunks[0].weights == (1.0,) * 77
-
-
-def test_weights_follow_their_tokens() -> None:
-    result = tokens.make_chunks([([1] * 70, 1.0), ([2] * 10, 1.5)])
-    assert [chunk.weights.count(1.5) for chunk in result.chunks] == [5, 5]
-    assert result.chunks[1].weights[1:6] == (1.5,) * 5

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tests.services.conftest import PaintEngine, Recorder
 from webui.engine.cancel import CancelToken
-from webui.schema.errors import Cancelled, StorageError
+from webui.schema.errors import Cancelled, RequestError, StorageError
 from webui.schema.event import PictureSaved, Progress
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
-from webui.schema.settings import MachineSettings
+from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.run import JobRun
@@ -96,6 +96,18 @@ def test_children_of_a_script_have_keys_of_their_own(run: JobRun, job: Job, engi
     assert [record.key for record in run.generate(single, "right")] == ["right/0"]
     engine.made.clear()
     assert [record.key for record in run.generate(single, "left")] == ["left/0"] and engine.made == []
+
+
+def test_a_child_may_override_the_settings_of_its_job(run: JobRun, job: Job, engine: PaintEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[PictureSettings] = []
+    paint = engine.generate
+    monkeypatch.setattr(engine, "generate", lambda request, tools: (seen.append(tools.settings), paint(request, tools))[1])
+    run.generate(request_of(job), "plain")
+    run.generate(request_of(job).revise(settings={"CLIP_stop_at_last_layers": 2}), "skip")
+    assert seen == [job.settings, job.settings.revise(CLIP_stop_at_last_layers=2)]
+    with pytest.raises(RequestError) as caught:
+        run.generate(request_of(job).revise(settings={"CLIP_stop_at_last_layers": 99}), "wrong")
+    assert caught.value.field == "settings.CLIP_stop_at_last_layers"
 
 
 def test_progress_grows_to_one_over_the_whole_plan(run: JobRun, job: Job, events: Recorder) -> None:

@@ -35,6 +35,11 @@ class CountTokens(Frozen):
     """Body of `tokens`."""
 
     texts: Annotated[list[str], Field(max_length=16)]
+    negative: list[int] = Field(default=[], max_length=16)
+    """Which of them (from 0) are negative prompts: there AND and network tags are plain words."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Schedules are counted for so many steps; of their texts the longest counts."""
 
 
 def make_router(studio: Studio) -> APIRouter:
@@ -176,9 +181,10 @@ def _chunks(file: Any) -> Iterator[bytes]:
 
 def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.post("/tokens")
-    def tokens(body: CountTokens) -> dict[str, list[dict[str, int]]]:
-        counts = [studio.count_tokens(text) for text in body.texts]
-        return {"counts": [{"tokens": count, "limit": limit} for count, limit in counts]}
+    def tokens(body: CountTokens) -> dict[str, list[dict[str, Any]]]:
+        counts = [studio.count_tokens(text, number in body.negative, body.steps) for number, text in enumerate(body.texts)]
+        hints = [studio.prompt_hints(text) for text in body.texts]
+        return {"counts": [{"tokens": count, "limit": limit, "hints": found} for (count, limit), found in zip(counts, hints, strict=True)]}
 
     @router.get("/checkpoints")
     def checkpoints() -> list[Checkpoint]:

@@ -41,8 +41,8 @@ class ModuleCall:
 Denoise = Callable[[ModuleCall], Tensor]
 """A family's denoiser: its raw prediction, shaped like x."""
 
-EncodeText = Callable[[Tensor], Tensor]
-"""Token ids (chunks, 77) → (chunks, 77, width)."""
+EncodeText = Callable[[Tensor, int], Tensor]
+"""Token ids (chunks, 77) and clip skip (1 = the last layer, 2 = the one before it, …) → (chunks, 77, width)."""
 
 
 class Autoencoder(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
 from webui.engine.denoise import Denoised, denoise, make_sigmas
-from webui.engine.network import GuidedNetwork
+from webui.engine.network import Guidance, GuidedNetwork
 from webui.engine.plan import Batch, Plan
 from webui.engine.preview import Previewer, PreviewRun
+from webui.engine.prompt.reading import read_prompts
+from webui.engine.prompt.schedule import Timing
 from webui.engine.schedules import SigmaTable
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
@@ -22,6 +25,8 @@ from webui.engine.steps.latents import batch_noise, first_latents
 from webui.engine.steps.postprocess import to_image
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.host import PluginHost
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,15 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
     report = _Reporter(plan, tools)
     part = plan.passes[0]
     report("encoding", batch)
-    conditioning = encode(components, shop.prompts, batch.prompts, batch.negative_prompts, part.cfg)
+    reading = read_prompts(batch.prompts, batch.negative_prompts, tools.settings)
+    for tag in reading.tags:
+        log.warning("%s was left out: there are no networks of this kind yet", tag)
+    timing = Timing(part.calls, old=tools.settings.use_old_scheduling)
+    conditioning = encode(components, shop.prompts, reading, part.cfg, timing, tools.settings)
     table = SigmaTable(components.alphas_cumprod)
+    guidance = Guidance(part.cfg, tools.settings.batch_cond_uncond)
     network = GuidedNetwork(
-        components.denoise, table, conditioning, part.cfg, dtype=components.device.dtype, prediction=components.prediction,
+        components.denoise, table, conditioning, guidance, dtype=components.device.dtype, prediction=components.prediction,
     )
     noise = batch_noise(components, batch, part)
     sigmas = make_sigmas(part, table)

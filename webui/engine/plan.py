@@ -29,6 +29,11 @@ class Pass:
     sampler: SamplerSpec
     schedule: ScheduleSpec | None
 
+    @property
+    def calls(self) -> int:
+        """Model calls: what prompts are scheduled by. Two a step for samplers of second order."""
+        return self.steps * (2 if self.sampler.second_order else 1)
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webui.engine.cancel import CancelToken
-from webui.schema.settings import MachineSettings
+from webui.schema.settings import MachineSettings, PictureSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,6 +45,9 @@ class RunTools:
 
     finished: frozenset[int] = frozenset()
     """Numbers of pictures that an earlier run of the same job has on disk: a batch of only these is not run again."""
+
+    settings: PictureSettings = field(default_factory=PictureSettings)
+    """The settings frozen into the job."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,14 @@ class RequestError(WebuiError):
     status = 422
 
 
+class PromptError(RequestError):
+    """A prompt that cannot be read, exactly where A1111 raises too; `position` counts characters of the text parsed, from 0."""
+
+    def __init__(self, message: str, field: str = "prompt", position: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, field, hint)
+        self.position = position
+
+
 class NotFoundError(WebuiError):
     """The named thing does not exist (any more)."""
 

@@ -3,7 +3,7 @@ is submitted; `MachineSettings` belong to the machine and are read when the job 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,30 @@ class PictureSettings(Frozen):
 
     easel_request_in_png: bool = True
     """Write the full request as JSON into the PNG chunk `easel`: what Replay reads first."""
+
+    emphasis: Literal["None", "Ignore", "Original", "No norm"] = "Original"
+    """What brackets in a prompt do; see `engine.emphasis`."""
+
+    CLIP_stop_at_last_layers: Annotated[int, Field(ge=1, le=12)] = 1
+    """Clip skip: the text encoder's last layer is 1, the one before it 2, …"""
+
+    comma_padding_backtrack: Annotated[int, Field(ge=0, le=74)] = 20
+    """A phrase of at most so many tokens after a comma is not torn by the end of a chunk; 0 = off."""
+
+    use_old_scheduling: bool = False
+    """Times in [before:after:when] as A1111 before 1.6 read them: 1.0 and more are steps, and the second pass counts like the first."""
+
+    enable_prompt_comments: bool = True
+    """A # hides the rest of its line from the model."""
+
+    pad_cond_uncond: bool = False
+    """Make prompt and negative prompt equally long with empty prompts, so that they run in one call."""
+
+    pad_cond_uncond_v0: bool = False
+    """The same as A1111 before 1.7 did it: repeat or cut the negative prompt. Wins over `pad_cond_uncond`."""
+
+    batch_cond_uncond: bool = True
+    """Run prompt and negative prompt in one call of the model: faster, more memory."""
 
     outdir_txt2img_samples: str = "txt2img-images"
     """Folder below the outputs folder."""

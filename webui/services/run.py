@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from webui.engine.cancel import CancelToken
 from webui.engine.tools import Picture, RunTools, Step
+from webui.schema.errors import RequestError, field_errors
 from webui.schema.event import Event, PictureSaved, Preview, Progress
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
-from webui.schema.settings import MachineSettings
+from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
 from webui.services.outputs import Outputs, Saving
 
@@ -62,7 +65,7 @@ class JobRun:
         self._meter.begin(request)
         futures: list[Future[PictureRecord]] = []
         if len(finished) < count:
-            tools = RunTools(self.token, self._meter.report, self._preview, self.machine, finished)
+            tools = RunTools(self.token, self._meter.report, self._preview, self.machine, finished, self._settings(request))
             for picture in self._engine.generate(request, tools):
                 futures.append(self._save(picture, names[picture.index]))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
@@ -76,6 +79,14 @@ class JobRun:
         self._meter.end(request)
         self.token.raise_if_interrupted()
         return [done[name] for name in names if name in done]
+
+    def _settings(self, request: Txt2Img) -> PictureSettings:
+        """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""
+        try:
+            return self.job.settings.revise(**request.settings)
+        except ValidationError as error:
+            info = field_errors(error)[0]
+            raise RequestError(info.message, field=f"settings.{info.field}") from error
 
     def _save(self, picture: Picture, name: str) -> Future[PictureRecord]:
         if picture.partial:

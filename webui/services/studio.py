@@ -14,7 +14,8 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from webui.backend.catalog import Catalog
-from webui.engine.prompt.tokens import count_tokens
+from webui.engine.prompt.hints import Hint, prompt_hints
+from webui.engine.prompt.reading import COUNTED_CALLS, check_prompt, count_tokens
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
@@ -119,6 +120,7 @@ class Studio:
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
+        self._check_prompts(request, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
         self._hash(request.checkpoint, snapshot)
         return job
@@ -141,6 +143,13 @@ class Studio:
             folder = self._parts.folders.models / "Stable-diffusion"
             raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
         return request.revise(checkpoint=self._parts.catalog.get(name).name)
+
+    def _check_prompts(self, request: Txt2Img, snapshot: PictureSettings) -> None:
+        if request.script:  # it may write other prompts; the engine checks those
+            return
+        calls = request.steps * (2 if self.registries.samplers.get(request.sampler).second_order else 1)
+        check_prompt(request.prompt, calls, snapshot)
+        check_prompt(request.negative_prompt, calls, snapshot, negative=True)
 
     def _hash(self, checkpoint: str, snapshot: PictureSettings) -> None:
         if not self._parts.hashing or not snapshot.enable_pnginfo or self._parts.catalog.get(checkpoint).sha256:
@@ -241,9 +250,13 @@ class Studio:
         """Change some settings. Raises `RequestError` at the key."""
         return self._parts.settings.change(values)
 
-    def count_tokens(self, text: str) -> tuple[int, int]:
-        """Tokens of a prompt and the limit of its chunks, as the engine counts."""
-        return count_tokens(text)
+    def count_tokens(self, text: str, negative: bool = False, calls: int = COUNTED_CALLS) -> tuple[int, int]:
+        """Tokens of a prompt and the limit of its chunks, as the engine counts for so many model calls."""
+        return count_tokens(text, self.settings(), negative=negative, calls=calls)
+
+    def prompt_hints(self, text: str) -> list[Hint]:
+        """What looks like a slip in a prompt."""
+        return prompt_hints(text)
 
     def _tidy(self) -> None:
         try:

@@ -164,8 +164,8 @@ def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -
             mid_block_additional_residual=residuals.middle if residuals else None, return_dict=False,
         )[0]
 
-    def encode_text(tokens: Tensor) -> Tensor:
-        return text_encoder(tokens).last_hidden_state
+    def encode_text(tokens: Tensor, clip_skip: int) -> Tensor:
+        return encode_tokens(text_encoder, tokens, clip_skip)
 
     scheduler = config.scheduler
     return Components(
@@ -173,6 +173,14 @@ def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -
         scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels,
         {"unet": unet, "vae": modules.vae, "text_encoder": text_encoder},
     )
+
+
+def encode_tokens(text_encoder: CLIPTextModel, tokens: Tensor, clip_skip: int = 1) -> Tensor:
+    """(chunks, 77, width): the output of layer -clip_skip under the final layer norm, as A1111's clip skip. Beyond the first layer: the first's."""
+    if clip_skip <= 1:
+        return text_encoder(tokens).last_hidden_state
+    states = text_encoder(tokens, output_hidden_states=True).hidden_states  # the embeddings, then the output of each layer
+    return text_encoder.final_layer_norm(states[max(len(states) - clip_skip, 1)])
 
 
 def scaled_linear_alphas(beta_start: float, beta_end: float, timesteps: int) -> Tensor:

@@ -1,7 +1,6 @@
-"""Text to CLIP tokens in chunks of 75, and the number for the live counter. Knows no torch and no model.
+"""Text to CLIP tokens. Knows no torch and no model.
 
-The vocabulary is OpenAI's, read from the installed open_clip package without importing it (that would import torch). Chunking is A1111's, so that
-prompts longer than 75 tokens mean the same here.
+The vocabulary is OpenAI's, read from the installed open_clip package without importing it (that would import torch).
 """
 
 from __future__ import annotations
@@ -9,9 +8,6 @@ from __future__ import annotations
 import functools
 import gzip
 import importlib.util
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -24,27 +20,10 @@ END = 49407
 COMMA = 267
 """Token of `,` as a word of its own."""
 
-CHUNK = 75
 MERGES = 48_894
 """Pair merges of CLIP: 49,152 entries less 256 bytes and 2 marks; the file holds more, for other vocabularies."""
 
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """77 tokens with start and end, and the weight of each: what the text encoder sees at once."""
-
-    tokens: tuple[int, ...]
-    weights: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """A whole prompt. `count` is what the live counter shows."""
-
-    chunks: tuple[Chunk, ...]
-    count: int
 
 
 @functools.cache
@@ -75,51 +54,6 @@ def read_vocabulary(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
 def encode(text: str) -> list[int]:
     """Tokens of a text, without start and end."""
     return load_tokenizer().encode(text, add_special_tokens=False).ids
-
-
-def chunk_prompt(text: str, backtrack: int = 20) -> Chunks:
-    """A prompt as chunks. The text is literal, every token weighs 1: attention syntax is parsed before this, in a later part of the project."""
-    return make_chunks([(encode(text), 1.0)], backtrack)
-
-
-def make_chunks(pieces: Sequence[tuple[Sequence[int], float]], backtrack: int = 20) -> Chunks:
-    """Pieces of tokens with their weights into chunks of 75 (A1111's rule).
-
-    When a chunk is full and its last comma stands at most `backtrack` tokens back, what follows that comma moves on to the next chunk, so that a
-    phrase is not torn; 0 turns this off. There is always one chunk at least.
-    """
-    done: list[Chunk] = []
-    tokens: list[int] = []
-    weights: list[float] = []
-    comma = -1
-    for piece, weight in pieces:
-        for token in piece:
-            if token == COMMA:
-                comma = len(tokens)
-            elif backtrack and len(tokens) == CHUNK and comma != -1 and len(tokens) - comma <= backtrack:
-                cut = comma + 1
-                done.append(_close(tokens[:cut], weights[:cut]))
-                tokens, weights, comma = tokens[cut:], weights[cut:], -1
-            if len(tokens) == CHUNK:
-                done.append(_close(tokens, weights))
-                tokens, weights, comma = [], [], -1
-            tokens.append(token)
-            weights.append(weight)
-    count = CHUNK * len(done) + len(tokens)
-    if tokens or not done:
-        done.append(_close(tokens, weights))
-    return Chunks(tuple(done), count)
-
-
-def count_tokens(text: str) -> tuple[int, int]:
-    """Tokens of a prompt and the room it has: (12, 75), (80, 150). A torn-off rest of a chunk counts as used."""
-    count = chunk_prompt(text).count
-    return count, math.ceil(max(count, 1) / CHUNK) * CHUNK
-
-
-def _close(tokens: list[int], weights: list[float]) -> Chunk:
-    room = CHUNK - len(tokens)
-    return Chunk((START, *tokens, *[END] * (room + 1)), (1.0, *weights, *[1.0] * (room + 1)))
 
 
 def _byte_letters() -> list[str]:

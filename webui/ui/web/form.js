@@ -87,22 +87,29 @@ function nameTools() {
 function mountCounters() {
   const counters = [['prompt', 'txt2img_token_counter'], ['negative_prompt', 'txt2img_negative_token_counter']].map(([path, id]) => {
     const text = h('span', { class: 'count', title: t('tokens_title'), text: '0/75' });
-    byId(id).replaceChildren(text);
-    return { area: byId(page.elements[path]).querySelector('textarea'), text };
+    const hint = h('span', { class: 'slip', role: 'status' });
+    byId(id).replaceChildren(hint, text);
+    return { area: byId(page.elements[path]).querySelector('textarea'), text, hint };
   });
   let timer = 0, asked = null, ticket = 0;
+  const stepsBox = byId(page.elements.steps)?.querySelector('input[type=number]');
   const count = async () => {
-    const texts = counters.map(({ area }) => area.value);
-    if (JSON.stringify(texts) === asked) return;
-    asked = JSON.stringify(texts);
+    const body = { texts: counters.map(({ area }) => area.value), negative: [1] };
+    const steps = Number(stepsBox?.value);
+    if (Number.isInteger(steps) && steps >= 1 && steps <= 1000) body.steps = steps; // else the field itself complains
+    if (JSON.stringify(body) === asked) return;
+    asked = JSON.stringify(body);
     const mine = ++ticket;
-    const answer = await post('tokens', { texts }).catch(() => null);
+    const answer = await post('tokens', body).catch(() => null);
     if (!answer) asked = null;
     if (!answer || mine !== ticket) return;
-    answer.counts.forEach(({ tokens, limit }, index) => { counters[index].text.textContent = `${tokens}/${limit}`; });
+    answer.counts.forEach(({ tokens, limit, hints }, index) => {
+      counters[index].text.textContent = `${tokens}/${limit}`;
+      counters[index].hint.textContent = hints.length ? t(`slip_${hints[0].kind}`, { text: hints[0].text }) : '';
+    });
   };
   const soon = () => { clearTimeout(timer); timer = setTimeout(count, 250); };
-  for (const { area } of counters) area.addEventListener('input', soon);
+  for (const control of [...counters.map(({ area }) => area), stepsBox]) control?.addEventListener('input', soon);
   easel.recount = soon; // after a field was set by a script
   soon();
 }
