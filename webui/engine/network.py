@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from webui.backend.components import Denoise, ModuleCall
+from webui.engine.guidance import SkipRules
 from webui.engine.samplers.contract import Guided
 from webui.engine.schedules import SigmaTable
 
@@ -33,7 +34,7 @@ class GuidedNetwork:
 
     def __init__(
         self, denoise: Denoise, table: SigmaTable, conditioning: Conditioning, cfg: float, *, dtype: torch.dtype = torch.float32,
-        prediction: Literal["epsilon", "v"] = "epsilon", revise: Revise | None = None,
+        prediction: Literal["epsilon", "v"] = "epsilon", revise: Revise | None = None, skip: SkipRules | None = None,
     ) -> None:
         self.table = table
         self.cfg = cfg
@@ -42,29 +43,32 @@ class GuidedNetwork:
         self._prediction = prediction
         self._dtype = dtype
         self._revise = revise
+        self._skip = skip or SkipRules()
         self._contexts = _contexts(conditioning, cfg, dtype)
+        self._cond_only = [(conditioning.cond.to(dtype), 1)]
 
     def x0(self, x: Tensor, sigma: Tensor) -> Guided:
         """See `Network.x0`. Karras et al. 2022, section 5: x0 = c_skip x + c_out F(c_in x), here for epsilon and v prediction."""
         c_in = 1 / (sigma**2 + 1) ** 0.5
         c_skip, c_out = (1.0, -sigma) if self._prediction == "epsilon" else (c_in**2, -sigma * c_in)
-        outputs = self._outputs(x * c_in, self.table.t_of(sigma))
+        outputs = self._outputs(x * c_in, self.table.t_of(sigma), sigma)
         return self._guide([c_skip * x + c_out * output for output in outputs])
 
     def eps(self, x: Tensor, t: Tensor) -> Guided:
         """See `Network.eps`. For v prediction eps = sqrt(a) v + sqrt(1 - a) x (Salimans & Ho 2022, https://arxiv.org/abs/2202.00512)."""
-        outputs = self._outputs(x, t.float())
+        outputs = self._outputs(x, t.float(), t)
         if self._prediction == "v":
             a = self.table.alphas_cumprod[int(t)]
             outputs = [a**0.5 * output + (1 - a) ** 0.5 * x for output in outputs]
         return self._guide(outputs)
 
-    def _outputs(self, x: Tensor, t: Tensor) -> list[Tensor]:
+    def _outputs(self, x: Tensor, t: Tensor, level: Tensor) -> list[Tensor]:
         """Raw module outputs in float32: [cond] or [cond, uncond]. One module call when both contexts have as many tokens, else one each."""
+        skip = self._skip and self._skip(self.calls, float(level))
         x = x.to(self._dtype)
         t = t.to(x.device).reshape(1)
         results: list[Tensor] = []
-        for context, parts in self._contexts:
+        for context, parts in self._cond_only if skip else self._contexts:
             batch = x if parts == 1 else torch.cat([x] * parts)
             call = ModuleCall(batch, t.expand(len(batch)), context, self.calls)
             output = self._denoise(self._revise(call) if self._revise else call).float()

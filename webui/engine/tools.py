@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webui.engine.cancel import CancelToken
-from webui.schema.settings import MachineSettings
+from webui.schema.settings import MachineSettings, PictureSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +42,7 @@ class RunTools:
     """Called on the preview thread with width, height and JPEG bytes; None = no previews are made."""
 
     machine: MachineSettings = field(default_factory=MachineSettings)
+    settings: PictureSettings = field(default_factory=PictureSettings)
 
     finished: frozenset[int] = frozenset()
     """Numbers of pictures that an earlier run of the same job has on disk: a batch of only these is not run again."""

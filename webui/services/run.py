@@ -62,7 +62,9 @@ class JobRun:
         self._meter.begin(request)
         futures: list[Future[PictureRecord]] = []
         if len(finished) < count:
-            tools = RunTools(self.token, self._meter.report, self._preview, self.machine, finished)
+            tools = RunTools(
+                self.token, self._meter.report, self._preview, self.machine, settings=self.job.settings, finished=finished,
+            )
             for picture in self._engine.generate(request, tools):
                 futures.append(self._save(picture, names[picture.index]))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
