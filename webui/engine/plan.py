@@ -64,6 +64,9 @@ class Plan:
     sampler: SamplerSpec
     schedule: ScheduleSpec | None
     seeds: tuple[int, ...]
+    subseeds: tuple[int, ...]
+    """One per picture, or none when there is no variation."""
+
     passes: tuple[Pass, ...]
     batches: tuple[Batch, ...]
     extras: tuple[tuple[str, object], ...] = ()
@@ -101,7 +104,7 @@ def make_plan(
     )
     only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule)
     extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings or PictureSettings()))
-    return Plan(request, checkpoint, sampler, schedule, seeds, (only,), batches, extras)
+    return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
 
 
 def _schedule(request: Txt2Img, sampler: SamplerSpec, registries: Registries) -> ScheduleSpec | None:
