@@ -7,7 +7,8 @@ import torch
 
 from tests.engine.test_network import TABLE, Recorder
 from webui.engine.conditioning import Line, Padding, Timeline, stack_texts
-from webui.engine.network import Guidance, GuidedNetwork
+from webui.engine.guidance import Guidance, SkipRules
+from webui.engine.network import GuidedNetwork
 
 X = torch.zeros(1, 4, 8, 8)
 T = torch.tensor(500)
@@ -117,14 +118,14 @@ def test_calls_without_the_negative_prompt() -> None:
         return [0 if network.eps(X, torch.tensor(t)).uncond is None else 1 for _ in range(6)]
 
     assert run(Guidance(7.0)) == [1] * 6
-    assert run(Guidance(7.0, skip_early=0.5, total_calls=6)) == [0, 0, 0, 0, 1, 1]
-    assert run(Guidance(7.0, minimum=600)) == [1, 0, 1, 0, 1, 0]
-    assert run(Guidance(7.0, minimum=600, minimum_all=True)) == [0] * 6
-    assert run(Guidance(7.0, minimum=400, minimum_all=True)) == [1] * 6
+    assert run(Guidance(7.0, skip=SkipRules(early=0.5, total_calls=6))) == [0, 0, 0, 0, 1, 1]
+    assert run(Guidance(7.0, skip=SkipRules(below=600))) == [1, 0, 1, 0, 1, 0]
+    assert run(Guidance(7.0, skip=SkipRules(below=600, every_call=True))) == [0] * 6
+    assert run(Guidance(7.0, skip=SkipRules(below=400, every_call=True))) == [1] * 6
 
 
 def test_and_without_the_negative_prompt_starts_from_its_first_part() -> None:
     timeline = Timeline([[(1.0, _line(1)), (0.5, _line(3))]], [_line(-1)])
-    guided = GuidedNetwork(Recorder(), TABLE, timeline, Guidance(4.0, skip_early=1.0)).eps(X, T)
+    guided = GuidedNetwork(Recorder(), TABLE, timeline, Guidance(4.0, skip=SkipRules(early=1.0))).eps(X, T)
     assert guided.value.mean() == 1 + 4 * 0.5 * 2
     assert guided.uncond is None

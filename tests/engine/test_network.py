@@ -9,7 +9,8 @@ import torch
 
 from webui.backend.components import ModuleCall, Residuals
 from webui.backend.families.sd1 import scaled_linear_alphas
-from webui.engine.network import Conditioning, GuidedNetwork
+from webui.engine.conditioning import Conditioning
+from webui.engine.network import GuidedNetwork
 from webui.engine.schedules import SigmaTable
 
 TABLE = SigmaTable(scaled_linear_alphas(0.00085, 0.012, 1000))

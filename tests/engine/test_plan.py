@@ -12,6 +12,7 @@ from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
+from webui.schema.settings import PictureSettings
 
 CHECKPOINT = Checkpoint(name="a.safetensors", path="/a", size=1, mtime=1, family="sd1")
 
@@ -43,9 +44,27 @@ def test_random_seed_is_resolved_once(registries: Registries) -> None:
     assert plan.request.seed == 123
 
 
+def test_variations_share_the_seed(registries: Registries) -> None:
+    """With a variation strength all pictures have one seed, and variation seeds that count up; without, a variation seed means nothing."""
+    plan = make_plan(Txt2Img(seed=10, subseed=-1, subseed_strength=0.2, batch_size=2), CHECKPOINT, registries, random_seed=lambda: 77)
+    assert (plan.seeds, plan.subseeds, plan.request.subseed) == ((10, 10), (77, 78), 77)
+    assert plan.batches[0].subseeds == (77, 78)
+    assert plan.extras == (("Variation seed", (77, 78)), ("Variation seed strength", 0.2))
+    plain = make_plan(Txt2Img(seed=10, subseed=5), CHECKPOINT, registries)
+    assert (plain.subseeds, plain.extras) == ((), ())
+
+
+def test_extras_say_what_differs(registries: Registries) -> None:
+    settings = PictureSettings(randn_source="NV", eta_noise_seed_delta=31337, eta_ancestral=0.5, s_churn=3.0, sgm_noise_multiplier=True)
+    request = Txt2Img(seed=1, sampler="Euler a", seed_resize_from_w=512, seed_resize_from_h=384)
+    assert make_plan(request, CHECKPOINT, registries, settings=settings).extras == (
+        ("Seed resize from", "512x384"), ("ENSD", 31337), ("RNG", "NV"), ("SGM noise multiplier", True), ("Eta", 0.5),
+    )
+
+
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "label"),
-    [("DPM++ 2M", "Automatic", "Karras"), ("Euler", "Automatic", None), ("Euler", "Karras", "Karras"), ("DPM++ 2M", "Uniform", "Uniform")],
+    [("DPM++ 2M", "Automatic", "Karras"), ("Euler", "Automatic", None), ("Euler", "Karras", "Karras"), ("DPM++ 2M", "Uniform", "Uniform"), ("DDIM", "Karras", None)],
 )
 def test_schedule_used(registries: Registries, sampler: str, scheduler: str, label: str | None) -> None:
     plan = make_plan(Txt2Img(sampler=sampler, scheduler=scheduler), CHECKPOINT, registries)

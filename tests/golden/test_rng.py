@@ -1,22 +1,26 @@
-"""Noise per picture against A1111's with its noise source set to CPU, bit for bit."""
+"""Noise per picture against A1111's: its three sources, variation seeds, resized seeds, ENSD."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from webui.engine.rng import BatchNoise
+from tests.golden import vectors
+from webui.engine.rng import BatchNoise, Variation
 
-DATA = Path(__file__).parent / "data"
-CASES = json.loads((DATA / "rng.json").read_text())["cases"]
-ARRAYS = np.load(DATA / "rng.npz")
+EXACT, SUBSEED, NV = 0.0, 2e-6, 1e-6
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", vectors.cases("rng"), ids=lambda case: case["id"])
 def test_draws(case: dict) -> None:
-    noise = BatchNoise(tuple(case["shape"]), case["seeds"])
+    width, height = case.get("seed_resize_from_w", 0), case.get("seed_resize_from_h", 0)
+    variation = Variation(
+        tuple(case.get("subseeds", ())), case.get("subseed_strength", 0.0), (width, height), case.get("eta_noise_seed_delta", 0),
+    )
+    noise = BatchNoise(tuple(case["shape"]), case["seeds"], source=case["source"], variation=variation)
+    allowed = max(NV if case["source"] == "NV" else EXACT, SUBSEED if case.get("subseed_strength") else EXACT)
     for draw in range(case["draws"]):
-        assert np.array_equal(noise.draw().numpy(), ARRAYS[f"{case['id']}/draw{draw}"])
+        expected = vectors.arrays("rng")[f"{case['id']}/draw{draw}"]
+        found = noise.draw().numpy().reshape(expected.shape)
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() <= allowed

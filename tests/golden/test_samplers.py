@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from tests.golden import vectors
 from webui.backend.components import ModuleCall
-from webui.engine.denoise import load_function
-from webui.engine.network import Conditioning, GuidedNetwork
-from webui.engine.plan import make_plan
-from webui.engine.rng import BatchNoise
-from webui.engine.samplers.contract import SamplerOptions
-from webui.engine.schedules import SigmaTable, uniform
+from webui.engine.conditioning import Conditioning
+from webui.engine.course import Course, load_function, make_course, make_table, sampler_options, skip_rules
+from webui.engine.faces import MaskedNetwork, make_network
+from webui.engine.guidance import SkipRules
+from webui.engine.plan import Pass, Plan, make_plan
+from webui.engine.rng import BatchNoise, Variation
+from webui.engine.samplers.contract import Guided, Network
+from webui.engine.sampling_extras import sampling_extras
+from webui.engine.schedules import SigmaTable
+from webui.engine.steps.latents import first_latents, later_noise
 from webui.engine.tables import register_tables
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
+from webui.schema.settings import PictureSettings
 
-DATA = Path(__file__).parent / "data"
-CASES = json.loads((DATA / "samplers.json").read_text())["cases"]
-ARRAYS = np.load(DATA / "samplers.npz")
-ALPHAS = np.load(DATA / "alphas.npz")
+ALPHAS = vectors.arrays("alphas")
 CHECKPOINT = Checkpoint(name="toy", path="toy", size=0, mtime=0, family="sd1")
 MIXTURE = ((0.6, 0.35, 0.8, 0.5, 0.0), (0.4, 0.5, -0.6, 0.25, -0.1))
 """weight, spread, mean's share of the base picture, of the conditioning value, and constant"""
+BROWNIAN_TOLERANCE, TOLERANCE = 5e-3, 1e-3
 
 
 class Toy:
@@ -37,10 +40,10 @@ class Toy:
         a = alphas.astype(np.float64)
         self.log_sigmas = 0.5 * np.log((1 - a) / a)
         self.prediction = prediction
-        self.calls = 0
+        self.times: list[float] = []
 
     def __call__(self, call: ModuleCall) -> torch.Tensor:
-        self.calls += 1
+        self.times.append(float(call.t[0]))
         sigma = np.exp(np.interp(call.t.double().numpy(), np.arange(len(self.log_sigmas)), self.log_sigmas)).reshape(-1, 1, 1, 1)
         x = call.x.double().numpy() * np.sqrt(1 + sigma**2)
         x0 = self._x0(x, sigma, call.context[:, 0, 0].double().numpy().reshape(-1, 1, 1, 1))
@@ -62,50 +65,144 @@ class Toy:
         return (shares[0] * values[0] + shares[1] * values[1]) / (shares[0] + shares[1])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['id']}-{case['sampler']}-{case['steps']}")
-def test_sampler_runs_as_in_a1111(case: dict) -> None:
+@dataclass
+class Composed:
+    """A network for prompts with schedules and AND, one unguided network call for each part of each picture: what guidance should come to."""
+
+    case: dict
+    toy: Toy
+    table: SigmaTable
+    part: Pass
+    skip: SkipRules
+    calls: int = 0
+
+    def x0(self, x: torch.Tensor, sigma: torch.Tensor) -> Guided:
+        return self._ask("x0", x, sigma)
+
+    def eps(self, x: torch.Tensor, t: torch.Tensor) -> Guided:
+        return self._ask("eps", x, t)
+
+    def _ask(self, face: str, x: torch.Tensor, level: torch.Tensor) -> Guided:
+        skipped, values, unconds = self.skip(self.calls, float(level)), [], []
+        for i in range(len(x)):
+            answers = [self._one(face, x[i : i + 1], level, self._now(item["schedule"])) for item in self.case["cond"][i]]
+            uncond = answers[0] if skipped else self._one(face, x[i : i + 1], level, self._now(self.case["uncond"][i]))
+            scale = 1.0 if skipped else self.part.guidance
+            weights = [item["weight"] for item in self.case["cond"][i]]
+            values.append(uncond + sum((d - uncond) * (w * scale) for d, w in zip(answers, weights, strict=True)))
+            unconds.append(uncond)
+        self.calls += 1
+        return Guided(torch.cat(values), torch.cat(unconds), torch.cat(values), self.calls - 1)
+
+    def _one(self, face: str, x: torch.Tensor, level: torch.Tensor, q: float) -> torch.Tensor:
+        network = make_network(
+            self.part, self.toy, self.table, Conditioning(torch.full((1, 77, 8), q), None), SkipRules(), prediction=prediction(self.case),
+        )
+        return getattr(network, face)(x, level).value
+
+    def _now(self, schedule: list) -> float:
+        return next((q for end, q in schedule if self.calls <= end), schedule[0][1])
+
+
+def prediction(case: dict) -> str:
+    return "v" if case.get("parameterization") == "v" else "epsilon"
+
+
+def settings_of(case: dict) -> PictureSettings:
+    """The options of a case; `eta` of a request is our eta setting of the sampler's kind."""
+    values = {"randn_source": "CPU"} | case.get("opts", {})
+    if case.get("eta") is not None:
+        values["eta_ddim" if case["sampler"] in ("DDIM", "DDIM CFG++") else "eta_ancestral"] = case["eta"]
+    if "s_min_uncond" in case:
+        values["s_min_uncond"] = case["s_min_uncond"]
+    return PictureSettings(**values)
+
+
+def plan_of(case: dict, settings: PictureSettings) -> tuple[Plan, Pass]:
+    """The plan of a case, with its pass as img2img or hires would make it."""
     registries = Registries()
     register_tables(registries)
-    request = Txt2Img(sampler=case["sampler"], scheduler=case["scheduler"], steps=case["steps"], cfg_scale=case["cfg_scale"], seed=case["seeds"][0])
-    plan = make_plan(request, CHECKPOINT, registries)
-    assert plan.schedule_label == case["infotext_extra"].get("Schedule type")
+    request = Txt2Img(
+        sampler=case["sampler"], scheduler=case["scheduler"], steps=case.get("hr_steps") or case["steps"], cfg_scale=case["cfg_scale"],
+        seed=case["seeds"][0],
+    )
+    plan = make_plan(request, CHECKPOINT, registries, settings=settings)
+    strength = case.get("denoising_strength")
+    only = plan.passes[0]
+    return plan, Pass(
+        only.steps, only.cfg, only.width, only.height, only.sampler, only.schedule, strength=strength, exact_steps=case.get("hr_steps") is not None,
+    )
 
-    prediction = "v" if case.get("parameterization") == "v" else "epsilon"
-    alphas = ALPHAS["sd15_zero_terminal_snr" if case.get("alphas") == "zsnr" else "sd15_alphas_cumprod"]
-    table, toy = SigmaTable(torch.from_numpy(alphas)), Toy(alphas, prediction)
-    options = case.get("opts", {})
-    schedule = load_function(plan.schedule.function) if plan.schedule and plan.schedule.function else uniform
-    rho = {"rho": options["rho"]} if "rho" in options else {}
-    sigmas = schedule(case["steps"], table.sigma_min, table.sigma_max, table, **rho)
 
+def network_of(case: dict, part: Pass, toy: Toy, table: SigmaTable, course: Course, settings: PictureSettings) -> Network:
+    """The guided network for plain prompts, the composition of unguided ones for the others."""
+    skip = skip_rules(course, settings)
+    plain = all(len(parts) == 1 and parts[0]["weight"] == 1 and len(parts[0]["schedule"]) == 1 for parts in case["cond"])
+    if not plain or any(len(schedule) > 1 for schedule in case["uncond"]):
+        return Composed(case, toy, table, part, skip)
     cond = torch.stack([torch.full((77, 8), parts[0]["schedule"][0][1]) for parts in case["cond"]])
     uncond = torch.stack([torch.full((77, 8), schedule[0][1]) for schedule in case["uncond"]])
-    network = GuidedNetwork(toy, table, Conditioning(cond, uncond), case["cfg_scale"], prediction=prediction)
-    noise = BatchNoise(tuple(case["shape"]), case["seeds"])
-    first = noise.draw()
-    assert np.array_equal(first.numpy(), ARRAYS[f"{case['id']}/noise"])
+    return make_network(part, toy, table, Conditioning(cond, uncond), skip, prediction=prediction(case))
 
-    knobs = SamplerOptions(eta=case.get("eta", 1.0), s_churn=options.get("s_churn", 0.0), s_noise=options.get("s_noise", 1.0))
-    seen: list[int] = []
-    result = load_function(plan.sampler.function)(
-        network, first * sigmas[0], sigmas, noise.draw, knobs, lambda number, sigma, x, x0: seen.append(number),
+
+@pytest.mark.parametrize("case", vectors.cases("samplers"), ids=lambda case: f"{case['id']}-{case['sampler']}-{case['steps']}")
+def test_sampler_runs_as_in_a1111(case: dict) -> None:
+    arrays, settings = vectors.arrays("samplers"), settings_of(case)
+    plan, part = plan_of(case, settings)
+    alphas = ALPHAS["sd15_zero_terminal_snr" if case.get("alphas") == "zsnr" else "sd15_alphas_cumprod"]
+    table, toy = make_table(torch.from_numpy(alphas), part, settings), Toy(alphas, prediction(case))
+    course = make_course(part, table, settings)
+    network = network_of(case, part, toy, table, course, settings)
+
+    variation = Variation(tuple(case.get("subseeds", ())), case.get("subseed_strength", 0.0), eta_seed_delta=settings.eta_noise_seed_delta)
+    noise = BatchNoise(tuple(case["shape"]), case["seeds"], source=settings.randn_source, variation=variation)
+    picture = torch.from_numpy(arrays[f"{case['id']}/init"]) if case["mode"] == "img2img" else None
+    if picture is not None and picture.ndim == 3:
+        picture = picture[None]
+    x = first_latents(noise, course, picture, settings.img2img_extra_noise)
+    masked = None
+    if "mask" in case:
+        y0, y1, x0, x1 = case["mask"]
+        keep = torch.ones(case["shape"])
+        keep[:, y0:y1, x0:x1] = 0
+        network = masked = MaskedNetwork(network, picture, keep)
+    result = load_function(part.sampler.function)(
+        network, x, course.levels, later_noise(noise, part, course), sampler_options(part, table, settings), lambda *step: None,
     )
-    worst = np.abs(result.numpy() - ARRAYS[f"{case['id']}/out"]).max()
-    assert worst <= max(1e-3, 2 * case["float64_max_abs_diff"])
-    assert seen == list(range(case["steps"]))
-    assert toy.calls == case["n_model_calls"]
+    result = masked.blend(result) if masked else result
+
+    worst = np.abs(result.numpy() - arrays[f"{case['id']}/out"]).max()
+    assert worst <= max(BROWNIAN_TOLERANCE if part.sampler.brownian else TOLERANCE, 2 * case["float64_max_abs_diff"])
+    if not isinstance(network, Composed):
+        assert len(toy.times) == case["n_model_calls"]
+        np.testing.assert_allclose(toy.times, arrays[f"{case['id']}/model_t"], rtol=1e-3, atol=1e-2)
+    check_infotext(case, plan, part, settings)
+
+
+def check_infotext(case: dict, plan: Plan, part: Pass, settings: PictureSettings) -> None:
+    """What the run adds to A1111's line; the base line's fields and the hires schedule are not in the vectors' `infotext_extra`."""
+    label = {"Schedule type": plan.schedule_label} if plan.schedule_label else {}
+    if case.get("is_hr_pass"):
+        label = {f"Hires {key[0].lower()}{key[1:]}": value for key, value in label.items()}
+    found = {key: value for key, value in sampling_extras(part, settings) if key not in ("RNG", "ENSD")}
+    assert label | found == case["infotext_extra"]
 
 
 def test_euler_draws_noise_at_every_step() -> None:
     """Also with churn 0: A1111's later draws of the same generator depend on it."""
-    table = SigmaTable(torch.from_numpy(ALPHAS["sd15_alphas_cumprod"]))
-    network = GuidedNetwork(Toy(ALPHAS["sd15_alphas_cumprod"], "epsilon"), table, Conditioning(torch.zeros(1, 77, 8), None), 1.0)
-    draws: list[torch.Tensor] = []
+    registries = Registries()
+    register_tables(registries)
+    plan = make_plan(Txt2Img(sampler="Euler", steps=5, cfg_scale=1.0, seed=1), CHECKPOINT, registries)
+    alphas, settings = ALPHAS["sd15_alphas_cumprod"], PictureSettings()
+    part, draws = plan.passes[0], []
+    table = make_table(torch.from_numpy(alphas), part, settings)
+    network = make_network(part, Toy(alphas, "epsilon"), table, Conditioning(torch.zeros(1, 77, 8), None), SkipRules())
 
     def noise() -> torch.Tensor:
         draws.append(torch.zeros(1, 4, 8, 8))
         return draws[-1]
 
-    sample = load_function("webui.engine.samplers.euler:sample_euler")
-    sample(network, torch.ones(1, 4, 8, 8), uniform(5, 0.03, 14.6, table), noise, SamplerOptions(), lambda *step: None)
+    load_function(part.sampler.function)(
+        network, torch.ones(1, 4, 8, 8), make_course(part, table, settings).levels, noise, sampler_options(part, table, settings), lambda *step: None,
+    )
     assert len(draws) == 5

@@ -16,6 +16,7 @@ from webui.engine.tools import RunTools
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
+from webui.schema.settings import PictureSettings
 
 pytestmark = pytest.mark.gpu
 
@@ -45,7 +46,7 @@ def pictures(checkpoint: Path, options: DeviceOptions) -> list[Image.Image]:
     register_tables(registries)
     runtime = Runtime(options, Catalog([checkpoint.parent], NoHashes()), registries)
     try:
-        return [picture.image for picture in runtime.generate(REQUEST, RunTools())]
+        return [picture.image for picture in runtime.generate(REQUEST, RunTools(settings=PictureSettings(randn_source="CPU")))]
     finally:
         runtime.close()
 

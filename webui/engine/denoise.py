@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from webui.engine.cancel import CancelToken
-from webui.engine.network import GuidedNetwork
+from webui.engine.course import load_function
 from webui.engine.plan import Pass
-from webui.engine.samplers.contract import Noise, SamplerOptions
-from webui.engine.schedules import SigmaTable, uniform
-from webui.schema.errors import WebuiError
+from webui.engine.samplers.contract import Network, Noise, NoiseBetween, SamplerOptions
 
 OnStep = Callable[[int, Tensor], None]
 """finished steps, x0 (batch, channels, height, width)"""
@@ -32,41 +28,27 @@ class _Stopped(Exception):
     """Unwinds a sampler from its step callback."""
 
 
-def make_sigmas(part: Pass, table: SigmaTable) -> Tensor:
-    """The schedule of a pass, float32 on the CPU, `steps + 1` values. Samplers that want it ask for one more and drop the last but one."""
-    steps = part.steps + part.sampler.discard_next_to_last_sigma
-    schedule = load_function(part.schedule.function) if part.schedule and part.schedule.function else uniform
-    sigmas = schedule(steps, table.sigma_min, table.sigma_max, table)
-    return torch.cat([sigmas[:-2], sigmas[-1:]]) if part.sampler.discard_next_to_last_sigma else sigmas
-
-
 def denoise(
-    part: Pass, network: GuidedNetwork, latents: Tensor, sigmas: Tensor, noise: Noise, *, cancel: CancelToken, on_step: OnStep,
+    part: Pass, network: Network, latents: Tensor, levels: Tensor, noise: Noise | NoiseBetween, *, cancel: CancelToken, on_step: OnStep,
     options: SamplerOptions | None = None,
 ) -> Denoised | None:
-    """Sample. None when it was stopped before the first step was finished, so that there is nothing to keep. Raises what the model raises."""
+    """Sample. None when it was stopped before the first step was finished, so that there is nothing to keep. Raises what the model raises.
+
+    A sampler's own count may differ from the steps asked for (DDIM, DPM adaptive, the end of an img2img schedule): never more are told.
+    """
     sampler = load_function(part.sampler.function)
     last: Tensor | None = None
 
-    def step(number: int, sigma: Tensor, x: Tensor, x0: Tensor) -> None:
+    def step(number: int, level: Tensor, x: Tensor, x0: Tensor) -> None:
         nonlocal last
         last = x0
-        on_step(number + 1, x0)
+        on_step(min(number + 1, part.steps), x0)
         if cancel.stop:
             raise _Stopped
 
     if cancel.stop:
         return None
     try:
-        return Denoised(sampler(network, latents, sigmas, noise, options or SamplerOptions(), step), partial=False)
+        return Denoised(sampler(network, latents, levels, noise, options or SamplerOptions(), step), partial=False)
     except _Stopped:
         return None if last is None else Denoised(last, partial=True)
-
-
-def load_function(path: str) -> Callable[..., Tensor]:
-    """The function behind `module:name` of a sampler's or schedule's spec. Raises `WebuiError` when a plugin named one that is not there."""
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise WebuiError(f"The function {path} of a sampler or schedule cannot be found: {error}") from error

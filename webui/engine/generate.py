@@ -12,16 +12,16 @@ from torch import Tensor
 
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
-from webui.engine.denoise import Denoised, denoise, make_sigmas
-from webui.engine.network import Guidance, GuidedNetwork
+from webui.engine.course import make_course, make_table, sampler_options, skip_rules
+from webui.engine.denoise import Denoised, denoise
+from webui.engine.faces import make_network
 from webui.engine.plan import Batch, Plan
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
 from webui.engine.prompt.schedule import Timing
-from webui.engine.schedules import SigmaTable
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
-from webui.engine.steps.latents import batch_noise, first_latents
+from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.host import PluginHost
@@ -77,14 +77,15 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
     timing = Timing(part.calls, old=tools.settings.use_old_scheduling)
-    conditioning = encode(components, shop.prompts, reading, part.cfg, timing, tools.settings)
-    table = SigmaTable(components.alphas_cumprod)
-    guidance = Guidance(part.cfg, tools.settings.batch_cond_uncond)
-    network = GuidedNetwork(
-        components.denoise, table, conditioning, guidance, dtype=components.device.dtype, prediction=components.prediction,
+    conditioning = encode(components, shop.prompts, reading, part.guidance, timing, tools.settings)
+    table = make_table(components.alphas_cumprod, part, tools.settings)
+    course = make_course(part, table, tools.settings)
+    network = make_network(
+        part, components.denoise, table, conditioning, skip_rules(course, tools.settings), batched=tools.settings.batch_cond_uncond,
+        dtype=components.device.dtype, prediction=components.prediction,
     )
-    noise = batch_noise(components, batch, part)
-    sigmas = make_sigmas(part, table)
+    noise = batch_noise(components, batch, part, plan.request, tools.settings)
+    options = sampler_options(part, table, tools.settings)
     previews = shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
 
     def on_step(step: int, x0: Tensor) -> None:
@@ -94,7 +95,10 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
 
     report("sampling", batch)
     try:
-        denoised = denoise(part, network, first_latents(noise, sigmas), sigmas, noise.draw, cancel=tools.cancel, on_step=on_step)
+        denoised = denoise(
+            part, network, first_latents(noise, course), course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step,
+            options=options,
+        )
     finally:
         _end(previews)
     if denoised is not None:

@@ -15,40 +15,12 @@ from torch import Tensor
 
 from webui.backend.components import Denoise, ModuleCall
 from webui.engine.conditioning import Conditioning, Conditions, Shares
+from webui.engine.guidance import Guidance
 from webui.engine.samplers.contract import Guided
 from webui.engine.schedules import SigmaTable
 
-__all__ = ["Conditioning", "Guidance", "GuidedNetwork", "Revise"]
-
 Revise = Callable[[ModuleCall], ModuleCall]
 """Fills in residuals, added and patches right before the module runs; sees t and the call's number."""
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """How prompt and negative prompt are set against each other."""
-
-    cfg: float
-    batched: bool = True
-    """Run both in one module call where they are equally long (`batch_cond_uncond`)."""
-
-    skip_early: float = 0.0
-    """Share of the pass's calls, from its beginning, that run without the negative prompt (`skip_early_cond`)."""
-
-    total_calls: int = 1
-    """Calls of the whole pass, for `skip_early`."""
-
-    minimum: float = 0.0
-    """Below this sigma (for `eps`: timestep, as in A1111) every other call runs without the negative prompt (`s_min_uncond`)."""
-
-    minimum_all: bool = False
-    """Not every other but every call (`s_min_uncond_all`)."""
-
-    def skips(self, call: int, noise: Tensor) -> bool:
-        """Whether a call does without the negative prompt; `noise` is its sigma or timestep."""
-        if self.skip_early and call / self.total_calls <= self.skip_early:
-            return True
-        return self.minimum > 0 and (self.minimum_all or call % 2 == 1) and bool(noise < self.minimum)
 
 
 @dataclass(frozen=True)
@@ -107,7 +79,7 @@ class GuidedNetwork:
         x = x.to(self._dtype)
         t = t.to(x.device).reshape(1)
         rows = self._rows(x)
-        if contexts.uncond is None or self.guidance.skips(self.calls, noise):
+        if contexts.uncond is None or (self.guidance.skip and self.guidance.skip(self.calls, float(noise))):
             return self._pieces(rows, t, contexts.cond, len(x)), None
         if contexts.both is not None:
             output = self._call(torch.cat([rows, x]), t, contexts.both)

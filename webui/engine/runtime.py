@@ -24,7 +24,7 @@ from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
-from webui.schema.settings import MachineSettings
+from webui.schema.settings import MachineSettings, PictureSettings
 
 
 class Runtime:
@@ -41,16 +41,17 @@ class Runtime:
         """The device in words."""
         return self.device.description
 
-    def plan(self, request: Txt2Img) -> Plan:
+    def plan(self, request: Txt2Img, settings: PictureSettings | None = None) -> Plan:
         """The request with everything resolved. Raises `RequestError` or `ModelError` at the field that is wrong."""
         checkpoint = self._catalog.get(request.checkpoint or self._catalog.default() or "")
-        return make_plan(request, checkpoint, self._registries)
+        return make_plan(request, checkpoint, self._registries, settings=settings)
 
     def generate(self, request: Txt2Img, tools: RunTools | None = None) -> Iterator[Picture]:
         """Pictures of a request, one by one; see `generate.generate` for interrupt and skip. Raises `WebuiError` in words for the person."""
-        plan = self.plan(request)
+        tools = tools or RunTools()
+        plan = self.plan(request, tools.settings)
         with _out_of_memory_in_words(plan):
-            yield from generate(plan, self.shop, tools or RunTools())
+            yield from generate(plan, self.shop, tools)
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it. Raises `ModelError`."""

@@ -1,26 +1,92 @@
-"""The built-in samplers and schedules as data, in A1111's order (a1111-contract §3). Needs no torch: lists, checks and plans read it."""
+"""The built-in samplers and schedules as data, in A1111's order, then Forge's (a1111-contract §3). Needs no torch: lists, checks and plans read
+it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from webui.plugins.registry import Registries
 from webui.schema.sampling import SamplerSpec, ScheduleSpec
 
-SAMPLERS = (
-    SamplerSpec(
-        name="DPM++ 2M", function="webui.engine.samplers.dpmpp_2m:sample_dpmpp_2m", aliases=("k_dpmpp_2m",), scheduler="karras",
+
+def _sampler(name: str, function: str, *aliases: str, **flags: Any) -> SamplerSpec:
+    return SamplerSpec(name=name, function=f"webui.engine.samplers.{function}", aliases=aliases, **flags)
+
+
+def _schedule(name: str, label: str, function: str = "", **flags: Any) -> ScheduleSpec:
+    return ScheduleSpec(name=name, label=label, function=f"webui.engine.{function}" if function else None, **flags)
+
+
+_CHURN: Any = {"uses_churn": True, "uses_s_noise": True}
+_ANCESTRAL: Any = {"uses_ensd": True, "uses_eta": True}
+_SDE: Any = {"brownian": True, "uses_eta": True, "uses_s_noise": True}
+
+A1111_SAMPLERS = (
+    _sampler("DPM++ 2M", "dpmpp_2m:sample_dpmpp_2m", "k_dpmpp_2m", scheduler="karras"),
+    _sampler("DPM++ SDE", "dpmpp_sde:sample_dpmpp_sde", "k_dpmpp_sde", scheduler="karras", second_order=True, **_SDE),
+    _sampler("DPM++ 2M SDE", "dpmpp_2m_sde:sample_dpmpp_2m_sde", "k_dpmpp_2m_sde", scheduler="exponential", **_SDE),
+    _sampler("DPM++ 2M SDE Heun", "dpmpp_2m_sde:sample_dpmpp_2m_sde_heun", "k_dpmpp_2m_sde_heun", scheduler="exponential", **_SDE),
+    _sampler(
+        "DPM++ 2S a", "dpmpp_2s_ancestral:sample_dpmpp_2s_ancestral", "k_dpmpp_2s_a", scheduler="karras", second_order=True, uses_s_noise=True,
+        **_ANCESTRAL,
     ),
-    SamplerSpec(
-        name="Euler a", function="webui.engine.samplers.euler_ancestral:sample_euler_ancestral", aliases=("k_euler_a", "k_euler_ancestral"),
-        uses_ensd=True, uses_eta=True,
+    _sampler(
+        "DPM++ 3M SDE", "dpmpp_3m_sde:sample_dpmpp_3m_sde", "k_dpmpp_3m_sde", scheduler="exponential", discard_next_to_last_sigma=True, **_SDE,
     ),
-    SamplerSpec(name="Euler", function="webui.engine.samplers.euler:sample_euler", aliases=("k_euler",)),
+    _sampler("Euler a", "euler_ancestral:sample_euler_ancestral", "k_euler_a", "k_euler_ancestral", **_ANCESTRAL),
+    _sampler("Euler", "euler:sample_euler", "k_euler", **_CHURN),
+    _sampler("LMS", "lms:sample_lms", "k_lms"),
+    _sampler("Heun", "heun:sample_heun", "k_heun", second_order=True, **_CHURN),
+    _sampler("DPM2", "dpm_2:sample_dpm_2", "k_dpm_2", scheduler="karras", discard_next_to_last_sigma=True, second_order=True, **_CHURN),
+    _sampler(
+        "DPM2 a", "dpm_2:sample_dpm_2_ancestral", "k_dpm_2_a", scheduler="karras", discard_next_to_last_sigma=True, second_order=True,
+        uses_s_noise=True, **_ANCESTRAL,
+    ),
+    _sampler("DPM fast", "dpm_solver:sample_dpm_fast", "k_dpm_fast", range_only=True, uses_s_noise=True, **_ANCESTRAL),
+    _sampler("DPM adaptive", "dpm_solver:sample_dpm_adaptive", "k_dpm_ad", range_only=True, **_ANCESTRAL),
+    _sampler("Restart", "restart:sample_restart", "restart", scheduler="karras", second_order=True),
+    _sampler("DDIM", "ddim:sample_ddim", "ddim", face="timestep", uses_eta=True),
+    _sampler("DDIM CFG++", "ddim:sample_ddim_cfgpp", "ddim_cfgpp", face="timestep", uses_eta=True, cfg_divisor=12.5),
+    _sampler("PLMS", "plms:sample_plms", "plms", face="timestep"),
+    _sampler("UniPC", "unipc:sample_unipc", "unipc", face="timestep"),
+    _sampler("LCM", "lcm:sample_lcm", "k_lcm", consistency=True),
 )
 
-SCHEDULES = (
-    ScheduleSpec(name="automatic", label="Automatic"),
-    ScheduleSpec(name="uniform", label="Uniform", function="webui.engine.schedules:uniform", needs_model=True),
-    ScheduleSpec(name="karras", label="Karras", function="webui.engine.schedules:karras", default_rho=7.0),
+FORGE_SAMPLERS = (
+    _sampler("HeunPP2", "heunpp2:sample_heunpp2", "heunpp2", **_CHURN),
+    _sampler("IPNDM", "ipndm:sample_ipndm", "ipndm"),
+    _sampler("IPNDM_V", "ipndm:sample_ipndm_v", "ipndm_v"),
+    _sampler("DEIS", "deis:sample_deis", "deis"),
+    _sampler("DDPM", "ddpm:sample_ddpm", "ddpm"),
 )
+
+SAMPLERS = A1111_SAMPLERS + FORGE_SAMPLERS
+
+A1111_SCHEDULES = (
+    _schedule("automatic", "Automatic"),
+    _schedule("uniform", "Uniform", "schedules:uniform", needs_model=True),
+    _schedule("karras", "Karras", "schedules:karras", default_rho=7.0),
+    _schedule("exponential", "Exponential", "schedules:exponential"),
+    _schedule("polyexponential", "Polyexponential", "schedules:polyexponential", default_rho=1.0),
+    _schedule("sgm_uniform", "SGM Uniform", "schedules:sgm_uniform", needs_model=True, aliases=("SGMUniform",)),
+    _schedule("kl_optimal", "KL Optimal", "schedules:kl_optimal"),
+    _schedule("align_your_steps", "Align Your Steps", "align_your_steps:align_your_steps"),
+    _schedule("simple", "Simple", "schedules:simple", needs_model=True),
+    _schedule("normal", "Normal", "schedules:normal", needs_model=True),
+    _schedule("ddim", "DDIM", "schedules:ddim", needs_model=True),
+    _schedule(
+        "beta", "Beta", "schedules:beta", needs_model=True, settings=(("alpha", "beta_dist_alpha"), ("beta", "beta_dist_beta")),
+    ),
+)
+
+FORGE_SCHEDULES = (
+    _schedule("turbo", "Turbo", "schedules:turbo", needs_model=True),
+    _schedule("align_your_steps_GITS", "Align Your Steps GITS", "align_your_steps:align_your_steps_gits"),
+    _schedule("align_your_steps_11", "Align Your Steps 11", "align_your_steps:align_your_steps"),
+    _schedule("align_your_steps_32", "Align Your Steps 32", "align_your_steps:align_your_steps_32"),
+)
+
+SCHEDULES = A1111_SCHEDULES + FORGE_SCHEDULES
 
 
 def register_tables(registries: Registries) -> None:

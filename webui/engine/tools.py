@@ -42,7 +42,6 @@ class RunTools:
     """Called on the preview thread with width, height and JPEG bytes; None = no previews are made."""
 
     machine: MachineSettings = field(default_factory=MachineSettings)
-
     finished: frozenset[int] = frozenset()
     """Numbers of pictures that an earlier run of the same job has on disk: a batch of only these is not run again."""
 

@@ -45,6 +45,20 @@ class GenerationRequest(Frozen):
     batch_size: Annotated[int, Field(ge=1, le=64), Slider(label="batch_size", minimum=1, maximum=8, step=1, elem="batch_size")] = 1
     cfg_scale: Annotated[float, Field(ge=0, le=100), Slider(label="cfg_scale", minimum=1, maximum=30, step=0.5, elem="cfg_scale")] = 7.0
     seed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="seed", precision=0, elem="seed")] = -1
+    subseed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="subseed", precision=0, elem="subseed")] = -1
+    """Seed of the variation; -1 = random. Used when `subseed_strength` is not 0."""
+
+    subseed_strength: Annotated[
+        float, Field(ge=0, le=1), Slider(label="subseed_strength", minimum=0, maximum=1, step=0.01, elem="subseed_strength")
+    ] = 0.0
+    seed_resize_from_w: Annotated[
+        int, Field(ge=0, le=8192), Slider(label="seed_resize_from_w", minimum=0, maximum=2048, step=8, elem="seed_resize_from_w")
+    ] = 0
+    """Width at which the seed gave the composition that is to be kept; both 0 = this one."""
+
+    seed_resize_from_h: Annotated[
+        int, Field(ge=0, le=8192), Slider(label="seed_resize_from_h", minimum=0, maximum=2048, step=8, elem="seed_resize_from_h")
+    ] = 0
     script: Annotated[str, Dropdown(label="script", source="scripts", elem="script_list")] = ""
     """Id of the script that runs this request; empty = the engine itself."""
 

@@ -26,7 +26,21 @@ class SamplerSpec(Frozen):
     discard_next_to_last_sigma: bool = False
     uses_ensd: bool = False
     uses_eta: bool = False
+    uses_churn: bool = False
+    uses_s_noise: bool = False
+    """Whether the settings s_churn, s_tmin, s_tmax, or s_noise mean anything to it."""
+
     brownian: bool = False
+    """Its noise is a Brownian path: it gets `NoiseBetween`."""
+
+    range_only: bool = False
+    """It chooses its own sigmas between the model's ends (DPM fast, DPM adaptive)."""
+
+    consistency: bool = False
+    """It runs latent consistency models: the network's answers are scaled for them, and only every 20th timestep exists."""
+
+    cfg_divisor: float = 1.0
+    """The CFG scale is divided by this (12.5 for CFG++)."""
 
 
 class ScheduleSpec(Frozen):
@@ -40,3 +54,5 @@ class ScheduleSpec(Frozen):
     aliases: tuple[str, ...] = ()
     default_rho: float | None = None
     needs_model: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+    """(parameter of the function, settings key it is read from)."""

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from webui.schema.base import Frozen
+from webui.schema.sampling_settings import SamplingSettings
 
 
-class PictureSettings(Frozen):
+class PictureSettings(SamplingSettings):
     """Part of the job."""
 
     samples_save: bool = True

@@ -65,7 +65,9 @@ class JobRun:
         self._meter.begin(request)
         futures: list[Future[PictureRecord]] = []
         if len(finished) < count:
-            tools = RunTools(self.token, self._meter.report, self._preview, self.machine, finished, self._settings(request))
+            tools = RunTools(
+                self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
+            )
             for picture in self._engine.generate(request, tools):
                 futures.append(self._save(picture, names[picture.index]))
                 failed = next((future for future in futures if future.done() and future.exception()), None)

@@ -7,13 +7,14 @@ self-contained job elsewhere.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from webui.backend.catalog import Catalog
 from webui.engine.cancel import CancelToken
-from webui.engine.plan import draw_seed
+from webui.engine.plan import RANDOM_SEEDS, draw_seed
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
@@ -170,7 +171,7 @@ class DeviceExecutor:
         request = job.request
         if not isinstance(request, Txt2Img):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
-        request = request.revise(seed=self._seed(job, request))
+        request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))
         run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
         if request.script:
             script = self._registries.scripts.get(request.script, field="script")
@@ -199,6 +200,13 @@ class DeviceExecutor:
 
             self._runtime = Runtime(self._options, self._catalog, self._registries, self._host)
         return self._runtime
+
+
+def _subseed(job: Job, request: Txt2Img) -> int:
+    """A random variation seed comes from the job's id, so that a requeued job goes on with the same pictures."""
+    if request.subseed >= 0 or not request.subseed_strength:
+        return request.subseed
+    return random.Random(job.id).randrange(RANDOM_SEEDS)
 
 
 class FileExecutor:

@@ -7,18 +7,22 @@ from torch import Tensor
 from webui.engine.samplers.contract import Network, Noise, OnStep, SamplerOptions
 
 
+def churn(x: Tensor, sigma: Tensor, steps: int, noise: Noise, options: SamplerOptions) -> tuple[Tensor, Tensor]:
+    """Karras et al. 2022, algorithm 2, lines 4 to 6: (x with some noise added, the sigma it then has). Nothing is added when s_churn is 0."""
+    gamma = min(options.s_churn / steps, 2**0.5 - 1) if options.s_tmin <= sigma <= options.s_tmax else 0.0
+    eps = noise() * options.s_noise  # drawn also when gamma is 0: later draws of the same generators must not depend on it
+    sigma_hat = sigma * (gamma + 1)
+    if gamma > 0:
+        x = x + eps * (sigma_hat**2 - sigma**2) ** 0.5
+    return x, sigma_hat
+
+
 def sample_euler(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the last sigma. With s_churn 0 this is the plain Euler method on the probability flow ODE, dx = (x - x0) / sigma dsigma."""
     steps = len(sigmas) - 1
     for i in range(steps):
-        sigma = sigmas[i]
-        gamma = min(options.s_churn / steps, 2**0.5 - 1) if options.s_tmin <= sigma <= options.s_tmax else 0.0
-        eps = noise() * options.s_noise  # drawn also when gamma is 0: later draws of the same generators must not depend on it
-        sigma_hat = sigma * (gamma + 1)
-        if gamma > 0:
-            x = x + eps * (sigma_hat**2 - sigma**2) ** 0.5
-        x0 = network.x0(x, sigma_hat).value
-        step(i, sigma, x, x0)
-        derivative = (x - x0) / sigma_hat
-        x = x + derivative * (sigmas[i + 1] - sigma_hat)
+        x, sigma = churn(x, sigmas[i], steps, noise, options)
+        x0 = network.x0(x, sigma).value
+        step(i, sigmas[i], x, x0)
+        x = x + (x - x0) / sigma * (sigmas[i + 1] - sigma)
     return x

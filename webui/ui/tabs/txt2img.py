@@ -109,7 +109,19 @@ def _place_settings(form: Form, studio: Studio) -> None:
         reuse = gr.Button("♻", elem_id=f"{TAB}_reuse_seed", elem_classes="tool", min_width=40)
     listen(randomise.click, outputs=[seed], js="() => -1")
     listen(reuse.click, inputs=[seed], outputs=[seed], js="(seed) => window.easel.reuseSeed(seed)")
+    _place_seed_extra(form)
     _place_scripts(form, studio)
+
+
+def _place_seed_extra(form: Form) -> None:
+    """Variation and resize of the seed: rarely wanted, so folded away. What is set in there counts whether it is open or not."""
+    with gr.Accordion(word("seed_extra"), open=False, elem_id=f"{TAB}_seed_extra"):
+        with gr.Row():
+            form.place("subseed", min_width=120)
+            form.place("subseed_strength", min_width=180)
+        with gr.Row():
+            form.place("seed_resize_from_w", min_width=180)
+            form.place("seed_resize_from_h", min_width=180)
 
 
 def _place_scripts(form: Form, studio: Studio) -> None:
