@@ -64,7 +64,8 @@ def test_extras_say_what_differs(registries: Registries) -> None:
 
 @pytest.mark.parametrize(
     ("sampler", "scheduler", "label"),
-    [("DPM++ 2M", "Automatic", "Karras"), ("Euler", "Automatic", None), ("Euler", "Karras", "Karras"), ("DPM++ 2M", "Uniform", "Uniform"), ("DDIM", "Karras", None)],
+    [("DPM++ 2M", "Automatic", "Karras"), ("Euler", "Automatic", None), ("Euler", "Karras", "Karras"), ("DPM++ 2M", "Uniform", "Uniform"),
+     ("DDIM", "Karras", None)],
 )
 def test_schedule_used(registries: Registries, sampler: str, scheduler: str, label: str | None) -> None:
     plan = make_plan(Txt2Img(sampler=sampler, scheduler=scheduler), CHECKPOINT, registries)

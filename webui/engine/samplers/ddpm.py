@@ -10,15 +10,14 @@ from webui.engine.samplers.contract import Network, Noise, OnStep, SamplerOption
 def sample_ddpm(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the last sigma. Written for x = picture + sigma noise: a = 1 / (1 + sigma^2), the process itself runs on sqrt(a) x."""
     del options
+    values = sigmas.tolist()
     for i in range(len(sigmas) - 1):
-        sigma, target = sigmas[i], sigmas[i + 1]
-        x0 = network.x0(x, sigma).value
-        step(i, sigma, x, x0)
+        sigma, target = values[i], values[i + 1]
+        x0 = network.x0(x, sigmas[i]).value
+        step(i, sigmas[i], x, x0)
         a, a_next = 1 / (1 + sigma**2), 1 / (1 + target**2)
         alpha = a / a_next
-        eps = (x - x0) / sigma
-        y = (x * a.sqrt() - (1 - alpha) / (1 - a).sqrt() * eps) / alpha.sqrt()
+        x = x - (x - x0) * ((1 - alpha) / (sigma * (1 - a) ** 0.5 * a**0.5))
         if target > 0:
-            y = y + ((1 - alpha) * (1 - a_next) / (1 - a)).sqrt() * noise()
-        x = y / a_next.sqrt()
+            x = x + ((1 - alpha) * (1 - a_next) / (1 - a) / a_next) ** 0.5 * noise()
     return x

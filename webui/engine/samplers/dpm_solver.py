@@ -17,25 +17,25 @@ RTOL, ATOL, FIRST_STEP, ACCEPT = 0.05, 0.0078, 0.05, 0.81
 def sample_dpm_fast(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the smallest sigma of the range, with as many network calls as there are steps: as many steps of order 3 as fit, then of what is left."""
     calls = len(sigmas) - 1
-    end = -sigmas[-2].log()
+    end = -math.log(sigmas[-2])
     groups = calls // 3 + 1
-    times = torch.linspace(float(-sigmas[0].log()), float(end), groups + 1)
+    times = torch.linspace(-math.log(sigmas[0]), end, groups + 1).tolist()
     orders = [3] * (groups - 2) + [2, 1] if calls % 3 == 0 else [3] * (groups - 1) + [calls % 3]
     for i, order in enumerate(orders):
         down, up = _down_and_up(times[i], times[i + 1], end, options.eta)
         solver = _Singlestep(network, x, times[i], down)
-        step(i, times[i].neg().exp(), x, solver.x0)
-        x = solver.solve(order) + up * options.s_noise * noise()
+        step(i, solver.sigma, x, solver.x0)
+        x = solver.solve(order) + (up * options.s_noise) * noise()
     return x
 
 
 def sample_dpm_adaptive(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the smallest sigma of the range. Orders 2 and 3 are compared after every step: too far apart, and a shorter one is tried instead."""
-    time, end = -sigmas[0].log(), -sigmas[-2].log()
+    time, end = -math.log(sigmas[0]), -math.log(sigmas[-2])
     h, lower, number = FIRST_STEP, x, 0
     exponent = 1 / (1.5 if options.eta else 3)
     while time < end - 1e-5:
-        target = torch.minimum(end, time + h)
+        target = min(end, time + h)
         down, up = _down_and_up(time, target, end, options.eta)
         solver = _Singlestep(network, x, time, down)
         low, high = solver.solve(2, r=1 / 3), solver.solve(3)
@@ -44,55 +44,56 @@ def sample_dpm_adaptive(network: Network, x: Tensor, sigmas: Tensor, noise: Nois
         factor = 1 + math.atan((1 / (error + 1e-8)) ** exponent - 1)
         if factor >= ACCEPT:
             lower = low
-            x = high + up * options.s_noise * noise()
+            x = high + (up * options.s_noise) * noise()
             time = target
         h *= factor
-        step(number, time.neg().exp(), x, solver.x0)
+        step(number, solver.sigma, x, solver.x0)
         number += 1
     return x
 
 
-def _down_and_up(time: Tensor, target: Tensor, end: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+def _down_and_up(time: float, target: float, end: float, eta: float) -> tuple[float, float]:
     """(time to go down to, spread of the noise to add then), never beyond the end."""
     if not eta:
-        return target, torch.zeros(())
-    sigma = target.neg().exp()
-    down = torch.minimum(end, -ancestral_step(time.neg().exp(), sigma, eta)[0].log())
-    return down, (sigma**2 - down.neg().exp() ** 2) ** 0.5
+        return target, 0.0
+    sigma = math.exp(-target)
+    lower = ancestral_step(math.exp(-time), sigma, eta)[0]
+    down = min(end, -math.log(lower)) if lower > 0 else end
+    return down, max(sigma**2 - math.exp(-down) ** 2, 0.0) ** 0.5
 
 
 class _Singlestep:
     """One step from x at `time` to `target` in several orders, sharing network calls. `eps` is the slope, x0 the picture at x."""
 
-    def __init__(self, network: Network, x: Tensor, time: Tensor, target: Tensor) -> None:
+    def __init__(self, network: Network, x: Tensor, time: float, target: float) -> None:
         self._network = network
         self._x, self._time, self._target = x, time, target
         self._known: dict[float, Tensor] = {}
-        sigma = time.neg().exp()
-        self.x0 = network.x0(x, sigma).value
-        self._eps = (x - self.x0) / sigma
+        self.sigma = torch.tensor(math.exp(-time))
+        self.x0 = network.x0(x, self.sigma).value
+        self._eps = (x - self.x0) / self.sigma
 
     def solve(self, order: int, r: float | None = None) -> Tensor:
         """x at the target. `r` is where the inner point lies (1/2 for order 2, 1/3 and 2/3 for order 3)."""
         h = self._target - self._time
-        sigma = self._target.neg().exp()
-        first = self._x - sigma * h.expm1() * self._eps
+        sigma = math.exp(-self._target)
+        first = self._x - (sigma * math.expm1(h)) * self._eps
         if order == 1:
             return first
         if order == 2:
             r = r or 0.5
-            return first - sigma / (2 * r) * h.expm1() * (self._eps_at(r) - self._eps)
+            return first - (sigma / (2 * r) * math.expm1(h)) * (self._eps_at(r) - self._eps)
         r1, r2 = 1 / 3, 2 / 3
         difference = self._eps_at(r1) - self._eps
-        inner = (r2 * h).expm1() / (r2 * h) - 1
-        there = self._eps_at(r2, (r2 / r1) * inner * difference)
-        return first - sigma / r2 * (h.expm1() / h - 1) * (there - self._eps)
+        inner = math.expm1(r2 * h) / (r2 * h) - 1
+        there = self._eps_at(r2, (r2 / r1 * inner) * difference)
+        return first - (sigma / r2 * (math.expm1(h) / h - 1)) * (there - self._eps)
 
     def _eps_at(self, r: float, correction: Tensor | float = 0.0) -> Tensor:
         """The slope at the inner point that lies r of the way. Asked once."""
         if r not in self._known:
             h = self._target - self._time
-            sigma = (self._time + r * h).neg().exp()
-            x = self._x - sigma * (r * h).expm1() * self._eps - sigma * correction
-            self._known[r] = (x - self._network.x0(x, sigma).value) / sigma
+            sigma = math.exp(-(self._time + r * h))
+            x = self._x - (sigma * math.expm1(r * h)) * self._eps - sigma * correction
+            self._known[r] = (x - self._network.x0(x, torch.tensor(sigma)).value) / sigma
         return self._known[r]

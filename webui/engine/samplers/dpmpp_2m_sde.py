@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from webui.engine.samplers.contract import Network, NoiseBetween, OnStep, SamplerOptions
@@ -20,22 +22,23 @@ def sample_dpmpp_2m_sde_heun(network: Network, x: Tensor, sigmas: Tensor, noise:
 def _sample(
     network: Network, x: Tensor, sigmas: Tensor, noise: NoiseBetween, options: SamplerOptions, step: OnStep, *, heun: bool,
 ) -> Tensor:
-    previous, h_previous = None, None
+    values = sigmas.tolist()
+    previous: Tensor | None = None
+    h_previous = 0.0
     for i in range(len(sigmas) - 1):
         x0 = network.x0(x, sigmas[i]).value
         step(i, sigmas[i], x, x0)
-        h = sigmas[i].log() - sigmas[i + 1].log()
-        if sigmas[i + 1] == 0:
-            x = x0
-        else:
-            drift = -(h + options.eta * h)
-            change = -drift.expm1()
-            x = sigmas[i + 1] / sigmas[i] * (-options.eta * h).exp() * x + change * x0
-            if previous is not None and h_previous is not None:
-                second = change / drift + 1 if heun else 0.5 * change
-                x = x + second * (h / h_previous) * (x0 - previous)
-            if options.eta:
-                spread = (-(-2 * options.eta * h).expm1()).sqrt()
-                x = x + noise(sigmas[i], sigmas[i + 1]) * sigmas[i + 1] * spread * options.s_noise
+        if values[i + 1] == 0:
+            return x0
+        h = math.log(values[i] / values[i + 1])
+        drift = -(h + options.eta * h)
+        change = -math.expm1(drift)
+        x = math.exp(drift) * x + change * x0
+        if previous is not None:
+            second = change / drift + 1 if heun else 0.5 * change
+            x = x + (second * h / h_previous) * (x0 - previous)
+        if options.eta:
+            spread = (-math.expm1(-2 * options.eta * h)) ** 0.5
+            x = x + noise(sigmas[i], sigmas[i + 1]) * (values[i + 1] * spread * options.s_noise)
         previous, h_previous = x0, h
     return x

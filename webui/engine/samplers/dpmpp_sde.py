@@ -17,19 +17,17 @@ def sample_dpmpp_sde(network: Network, x: Tensor, sigmas: Tensor, noise: NoiseBe
         x0 = network.x0(x, sigmas[i]).value
         step(i, sigmas[i], x, x0)
         if sigmas[i + 1] == 0:
-            x = x + (x - x0) / sigmas[i] * (sigmas[i + 1] - sigmas[i])
+            x = x0
             continue
         t, t_next = sigmas[i].log().neg(), sigmas[i + 1].log().neg()
         s = t + (t_next - t) * 0.5
         here, middle, target = t.neg().exp(), s.neg().exp(), t_next.neg().exp()
-        halfway = _towards(x, x0, t, here, middle, noise, options)
-        x = _towards(x, network.x0(halfway, middle).value, t, here, target, noise, options)
+        halfway = _towards(x, x0, here, middle, noise, options)
+        x = _towards(x, network.x0(halfway, middle).value, here, target, noise, options)
     return x
 
 
-def _towards(x: Tensor, x0: Tensor, t: Tensor, here: Tensor, target: Tensor, noise: NoiseBetween, options: SamplerOptions) -> Tensor:
-    """From sigma `here` (time t) to sigma `target` with the answer x0: lower than asked, then noise up to it."""
-    down, up = ancestral_step(here, target, options.eta)
-    t_down = down.log().neg()
-    x = t_down.neg().exp() / here * x - (t - t_down).expm1() * x0
-    return x + noise(here, target) * options.s_noise * up
+def _towards(x: Tensor, x0: Tensor, here: Tensor, target: Tensor, noise: NoiseBetween, options: SamplerOptions) -> Tensor:
+    """From sigma `here` to sigma `target` with the answer x0: lower than asked, then noise up to it."""
+    down, up = ancestral_step(float(here), float(target), options.eta)
+    return x0 + (x - x0) * (down / float(here)) + noise(here, target) * (options.s_noise * up)

@@ -11,7 +11,7 @@ from webui.engine.samplers.euler import churn
 
 def sample_heunpp2(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the last sigma. A slope further ahead weighs sigma / (slopes * sigmas[0]), the slope here the rest; three slopes where there are three."""
-    steps = len(sigmas) - 1
+    steps, values = len(sigmas) - 1, sigmas.tolist()
     for i in range(steps):
         x, sigma = churn(x, sigmas[i], steps, noise, options)
         x0 = network.x0(x, sigma).value
@@ -22,7 +22,8 @@ def sample_heunpp2(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, op
             ahead = ahead + slopes[-1] * (target - last)
             slopes.append((ahead - network.x0(ahead, target).value) / target)
             last = target
-        weights = [sigmas[i + k] / (len(slopes) * sigmas[0]) for k in range(1, len(slopes))]
+        weights = [values[i + k] / (len(slopes) * values[0]) for k in range(1, len(slopes))]
         weights = [1 - sum(weights), *weights]
-        x = x + sum((weight * item for weight, item in zip(weights, slopes, strict=True)), start=x.new_zeros(())) * dt
+        for weight, item in zip(weights, slopes, strict=True):
+            x = x + item * (weight * dt)
     return x

@@ -7,8 +7,10 @@ fractional.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,9 +62,10 @@ def times_between(levels: Levels, start: float, end: float, steps: int, skip_typ
 
 @dataclass(frozen=True)
 class _Known:
-    """A time where the network was asked, and the picture it saw there."""
+    """A time where the network was asked, by its lambda and sigma, and the picture it saw there."""
 
-    t: Tensor
+    lam: float
+    sigma: float
     x0: Tensor
 
 
@@ -76,41 +79,40 @@ def sample_unipc(network: Network, x: Tensor, timesteps: Tensor, noise: Noise, o
     times = times_between(levels, start, 1 / len(options.alphas_cumprod), steps, options.unipc_skip_type)
     order = min(options.unipc_order, steps)
 
-    def picture(x: Tensor, t: Tensor) -> Tensor:
-        eps = network.eps(x, (t - 1 / len(levels.times)) * 1000).value
-        return (x - levels.sigma(t) * eps) / levels.log_alpha(t).exp()
+    lams, sigmas, alphas = (values.tolist() for values in (levels.lam(times), levels.sigma(times), levels.log_alpha(times).exp()))
+    asked = (times - 1 / len(levels.times)) * 1000
 
-    past = [_Known(times[0], picture(x, times[0]))]
+    def picture(x: Tensor, number: int) -> Tensor:
+        return (x - sigmas[number] * network.eps(x, asked[number]).value) / alphas[number]
+
+    past = [_Known(lams[0], sigmas[0], picture(x, 0))]
     for number in range(1, steps + 1):
-        t = times[number]
         step(number - 1, times[number - 1], x, past[0].x0)
         now = min(order, number)
         if number >= order and options.unipc_lower_order_final:
             now = min(order, steps + 1 - number)
-        update = _Update(levels, past[:now], t, options.unipc_variant)
+        update = _Update(past[:now], lams[number], sigmas[number], alphas[number], options.unipc_variant)
         x_next = update.predict(x)
         if number == steps:
             return x_next  # the last prediction is not corrected: nobody needs the network's answer there
-        x0 = picture(x_next, t)
+        x0 = picture(x_next, number)
         x = update.correct(x, x0)
-        past = [_Known(t, x0), *past[: order - 1]]
+        past = [_Known(lams[number], sigmas[number], x0), *past[: order - 1]]
     return x
 
 
 class _Update:
-    """One step to time t. `past`: what is known, latest first, as many as the order."""
+    """One step to the time with this lambda, sigma and alpha. `past`: what is known, latest first, as many as the order."""
 
-    def __init__(self, levels: Levels, past: list[_Known], t: Tensor, variant: str) -> None:
+    def __init__(self, past: list[_Known], lam: float, sigma: float, alpha: float, variant: str) -> None:
         latest = past[0]
-        lam = levels.lam(latest.t)
-        h = levels.lam(t) - lam
+        h = lam - latest.lam
         self.order, self.variant, self.x0 = len(past), variant, latest.x0
-        self.alpha = levels.log_alpha(t).exp()
-        self.shrink = levels.sigma(t) / levels.sigma(latest.t)
-        self.hh = -h
-        ratios = [(levels.lam(item.t) - lam) / h for item in past[1:]]
-        self.ratios = torch.stack([*ratios, torch.ones(())])
-        self.differences = [(item.x0 - latest.x0) / ratio for item, ratio in zip(past[1:], ratios, strict=True)]
+        self.alpha, self.shrink, self.hh = alpha, sigma / latest.sigma, -h
+        ratios = [(item.lam - latest.lam) / h for item in past[1:]]
+        self.ratios = np.array([*ratios, 1.0])
+        self.differences = [item.x0 - latest.x0 for item in past[1:]]
+        self.base: Tensor | None = None
 
     def predict(self, x: Tensor) -> Tensor:
         """x at t from what is known (UniP)."""
@@ -118,55 +120,59 @@ class _Update:
         if not self.differences:
             return base
         if self.variant == "vary_coeff":
-            matrix = torch.linalg.inv(self._powers()[:-1, :-1])
-            phis = self._phis()
-            return base - self.alpha * sum(phis[k + 1] * self._mix(matrix[k]) for k in range(self.order - 1))
-        weights = torch.tensor([0.5]) if self.order == 2 else torch.linalg.solve(*self._system(self.order - 1))
-        return base - self.alpha * self._b() * self._mix(weights)
+            matrix, phis = np.linalg.inv(self._powers()[:-1, :-1]), self._phis()
+            return self._mix(base, sum((phis[k + 1] * matrix[k] for k in range(self.order - 1)), start=np.zeros(self.order - 1)))
+        weights = np.array([0.5]) if self.order == 2 else np.linalg.solve(*self._system(self.order - 1))
+        return self._mix(base, self._b() * weights)
 
     def correct(self, x: Tensor, x0: Tensor) -> Tensor:
         """The same step again, now that the network's answer at the predicted point is known (UniC)."""
         base, change = self._base(x), x0 - self.x0
         if self.variant == "vary_coeff":
-            matrix, phis = torch.linalg.inv(self._powers()), self._phis()
-            total = sum((phis[k + 1] * self._mix(matrix[k][:-1]) for k in range(self.order - 1)), start=torch.zeros(()))
+            matrix, phis = np.linalg.inv(self._powers()), self._phis()
             # the reference takes the row of its loop's last turn here, not the last row
-            return base - self.alpha * (total + phis[self.order] * matrix[max(self.order - 2, 0)][-1] * change)
-        weights = torch.tensor([0.5]) if self.order == 1 else torch.linalg.solve(*self._system(self.order))
-        return base - self.alpha * self._b() * (self._mix(weights[:-1]) + weights[-1] * change)
+            last = phis[self.order] * matrix[max(self.order - 2, 0)][-1]
+            weights = sum((phis[k + 1] * matrix[k][:-1] for k in range(self.order - 1)), start=np.zeros(self.order - 1))
+        else:
+            solved = np.array([0.5]) if self.order == 1 else np.linalg.solve(*self._system(self.order))
+            weights, last = self._b() * solved[:-1], self._b() * solved[-1]
+        return self._mix(base, weights) - (self.alpha * float(last)) * change
 
     def _base(self, x: Tensor) -> Tensor:
         """The step of first order."""
-        return self.shrink * x - self.alpha * self.hh.expm1() * self.x0
+        if self.base is None:
+            self.base = self.shrink * x - (self.alpha * math.expm1(self.hh)) * self.x0
+        return self.base
 
-    def _mix(self, weights: Tensor) -> Tensor:
-        return sum((weight * item for weight, item in zip(weights, self.differences, strict=True)), start=torch.zeros(()))
+    def _mix(self, x: Tensor, weights: np.ndarray) -> Tensor:
+        """x less alpha times the weighted divided differences."""
+        for weight, ratio, item in zip(weights.tolist(), self.ratios[:-1].tolist(), self.differences, strict=True):
+            x = x - (self.alpha * weight / ratio) * item
+        return x
 
-    def _b(self) -> Tensor:
+    def _b(self) -> float:
         """B(h) of the paper: h for bh1, e^h - 1 for bh2."""
-        return self.hh if self.variant == "bh1" else self.hh.expm1()
+        return self.hh if self.variant == "bh1" else math.expm1(self.hh)
 
-    def _system(self, size: int) -> tuple[Tensor, Tensor]:
+    def _system(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """The linear system of the weights: powers of the ratios, and the phi functions over B(h)."""
-        rows, right = [], []
-        phi, factorial = self.hh.expm1() / self.hh - 1, 1
+        right, phi, factorial = [], math.expm1(self.hh) / self.hh - 1, 1
         for k in range(1, size + 1):
-            rows.append(self.ratios[:size] ** (k - 1))
             right.append(phi * factorial / self._b())
             factorial *= k + 1
             phi = phi / self.hh - 1 / factorial
-        return torch.stack(rows), torch.stack(right)
+        return np.stack([self.ratios[:size] ** k for k in range(size)]), np.array(right)
 
-    def _powers(self) -> Tensor:
+    def _powers(self) -> np.ndarray:
         """C of the varying-coefficient variant: columns ratios^k / (k + 1)!."""
-        columns = [torch.ones_like(self.ratios)]
+        columns = [np.ones_like(self.ratios)]
         for k in range(1, self.order):
             columns.append(columns[-1] * self.ratios / (k + 1))
-        return torch.stack(columns, dim=1)
+        return np.stack(columns, axis=1)
 
-    def _phis(self) -> list[Tensor]:
+    def _phis(self) -> list[float]:
         """phi functions 1 … order + 1."""
-        phis, factorial = [self.hh.expm1()], 1
+        phis, factorial = [math.expm1(self.hh)], 1
         for k in range(1, self.order + 1):
             phis.append(phis[-1] / self.hh - 1 / factorial)
             factorial *= k + 1
