@@ -8,7 +8,8 @@ from tests.services.conftest import CHECKPOINT, PaintEngine
 from webui import __version__
 from webui.engine.plan import make_plan
 from webui.schema.generation import Txt2Img
-from webui.services.infotext import quote, write_infotext
+from webui.services.infotext.line import quote
+from webui.services.infotext.writer import write_infotext
 
 
 def test_line(engine: PaintEngine) -> None:

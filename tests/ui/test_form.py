@@ -13,7 +13,7 @@ from webui.schema.widgets import widget_of
 from webui.sdk import hookimpl
 from webui.ui.form import Form
 
-LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"]}
+LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"], "styles": ["Good", "Wrap"]}
 SOURCES = {name: lambda keys=keys: [(key, key) for key in keys] for name, keys in LISTS.items()}
 
 

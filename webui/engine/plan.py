@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from webui.engine.prompt.styles import apply_styles
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
@@ -51,6 +52,8 @@ class Plan:
     seeds: tuple[int, ...]
     passes: tuple[Pass, ...]
     batches: tuple[Batch, ...]
+    extras: tuple[tuple[str, object], ...] = ()
+    """Fields that the infotext gets beside the usual ones, by key; a list has one value per picture."""
 
     @property
     def schedule_label(self) -> str | None:
@@ -71,7 +74,7 @@ def make_plan(request: Txt2Img, checkpoint: Checkpoint, registries: Registries, 
         request = request.revise(seed=random_seed())
     count, size = request.batch_count, request.batch_size
     seeds = tuple(request.seed + number for number in range(count * size))
-    prompts, negatives = (request.prompt,) * size, (request.negative_prompt,) * size
+    prompts, negatives = ((text,) * size for text in apply_styles(request.prompt, request.negative_prompt, request.style_texts))
     batches = tuple(Batch(first, prompts, negatives, seeds[first : first + size]) for first in range(0, count * size, size))
     only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule)
     return Plan(request, checkpoint, sampler, schedule, seeds, (only,), batches)

@@ -21,16 +21,21 @@ from webui.schema.errors import ConflictError, NotFoundError, RequestError, Webu
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
+from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings, Settings
+from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
 from webui.services.images import ImageStore
+from webui.services.infotext.files import read_metadata
+from webui.services.infotext.restore import Known
 from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
+from webui.services.styles import StyleFile
 from webui.services.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -53,6 +58,7 @@ class Parts:
     queue: JobQueue
     outputs: Outputs
     images: ImageStore
+    styles: StyleFile
     catalog: Catalog
     registries: Registries
     host: PluginHost
@@ -136,6 +142,8 @@ class Studio:
             except ValidationError as error:
                 info = field_errors(error)[0]
                 raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
+        if tuple(style.name for style in request.style_texts) != request.styles:  # a job that was queued before brings its own
+            request = request.revise(style_texts=self._parts.styles.named(request.styles))
         name = request.checkpoint or self.default_checkpoint()
         if not name:
             folder = self._parts.folders.models / "Stable-diffusion"
@@ -240,6 +248,22 @@ class Studio:
     def change_settings(self, values: dict[str, Any]) -> Settings:
         """Change some settings. Raises `RequestError` at the key."""
         return self._parts.settings.change(values)
+
+    def styles(self) -> list[Style]:
+        """The styles, in the order of the file."""
+        return self._parts.styles.all()
+
+    def replace_styles(self, styles: list[Style]) -> list[Style]:
+        """Write all styles anew. Raises `RequestError` for two of one name."""
+        self._parts.styles.replace(styles)
+        return self.styles()
+
+    def read_metadata(self, content: bytes) -> Metadata:
+        """What a picture file or a pasted text says about how it was made, fitted to what this server has. Raises `RequestError`."""
+        return read_metadata(content, Known(
+            samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
+            styles=self.styles(), settings=self.settings(),
+        ))
 
     def count_tokens(self, text: str) -> tuple[int, int]:
         """Tokens of a prompt and the limit of its chunks, as the engine counts."""

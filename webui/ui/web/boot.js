@@ -41,10 +41,12 @@
   const wantedById = new Map(Object.entries(page.ids).filter(([path]) => path in draft).map(([path, id]) => [id, draft[path]]));
   for (const component of window.gradio_config?.components || []) {
     if (!wantedById.has(component.id)) continue;
-    const value = wantedById.get(component.id);
     const choices = component.props.choices;
+    const offered = (value) => choices.some((choice) => choice[1] === value);
+    let value = wantedById.get(component.id);
+    if (choices && Array.isArray(value)) value = value.filter(offered);
     // A sampler or script that an extension took away again is left at its default. Checkpoints are checked when their list is read.
-    const gone = choices && component.id !== page.ids.checkpoint && !choices.some((choice) => choice[1] === value);
+    const gone = choices && component.id !== page.ids.checkpoint && !Array.isArray(value) && !offered(value);
     if (!gone && value !== null) component.props.value = value;
   }
 })();
