@@ -95,3 +95,10 @@ def test_a_wrong_script_value_is_named_by_its_path(form: Form) -> None:
     errors = form.parse(values(form, **{"script": "prompts_from_file", "ext.prompts_from_file.position": "middle"}))
     assert isinstance(errors, list)
     assert [error.field for error in errors] == ["ext.prompts_from_file.position"]
+
+
+def test_several_styles_can_be_chosen_and_none(form: Form) -> None:
+    assert getattr(form.components["styles"], "multiselect", None) is True
+    chosen = form.parse(values(form, styles=["Wrap", "Good"]))
+    assert isinstance(chosen, Txt2Img) and chosen.styles == ("Wrap", "Good")
+    assert form.parse(values(form, styles=None)) == Txt2Img()

@@ -103,6 +103,15 @@ class MachineSettings(Frozen):
     live_preview_refresh_period: Annotated[int, Field(ge=50, le=10_000)] = 200
     """Least milliseconds between two previews."""
 
+    infotext_styles: Literal["Ignore", "Apply", "Discard", "Apply if any"] = "Apply if any"
+    """What becomes of styles found in a pasted line: left in the prompts, or taken out of them and chosen (Apply), forgotten (Discard)."""
+
+    infotext_skip_pasting: tuple[str, ...] = ()
+    """Keys of a pasted line that are not read."""
+
+    auto_backcompat: bool = True
+    """Add the switches of older versions of A1111 to a line that one of them wrote."""
+
     checkpoints_in_memory: Annotated[int, Field(ge=1, le=10)] = 1
     outdir_save: str = "log/images"
     """Where the Save button copies to, below the data folder."""

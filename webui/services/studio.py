@@ -30,6 +30,7 @@ from webui.services.events import EventBus
 from webui.services.folders import Folders
 from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
+from webui.services.infotext.reader import ReadOptions
 from webui.services.infotext.restore import Known
 from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
@@ -260,9 +261,11 @@ class Studio:
 
     def read_metadata(self, content: bytes) -> Metadata:
         """What a picture file or a pasted text says about how it was made, fitted to what this server has. Raises `RequestError`."""
+        settings = self.settings()
+        reading = ReadOptions(settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting)
         return read_metadata(content, Known(
             samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
-            styles=self.styles(), settings=self.settings(),
+            styles=self.styles(), settings=settings, reading=reading,
         ))
 
     def count_tokens(self, text: str) -> tuple[int, int]:
