@@ -50,6 +50,11 @@ class Saving:
     key: str
     picture: Picture
 
+    @property
+    def settings(self) -> PictureSettings:
+        """The job's settings with the overrides of this picture's request, which a script may have made."""
+        return self.job.settings.revise(**self.picture.plan.request.settings)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -86,7 +91,7 @@ class Outputs:
         self._thread.shutdown(wait=True)
 
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
-        picture, settings = saving.picture, saving.job.settings
+        picture, settings = saving.picture, saving.settings
         sha256 = self._hash_of(picture.plan.checkpoint)
         infotext = write_infotext(picture.plan, picture.index, sha256, settings, saving.job.owner)
         notes = Notes(infotext if settings.enable_pnginfo else None, describe(saving) if settings.easel_request_in_png else None)
@@ -108,7 +113,7 @@ class Outputs:
         return record
 
     def _save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
-        settings, plan = saving.job.settings, saving.picture.plan
+        settings, plan = saving.settings, saving.picture.plan
         if not settings.grid_save or (len(records) < 2 and settings.grid_only_if_multiple):
             return None
         shape = grid_shape(len(records), plan.request.batch_size, settings)
@@ -194,7 +199,8 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         steps=plan.passes[0].steps, cfg_scale=plan.passes[0].cfg, image=picture.image, styles=request.style_texts, sampler=plan.sampler.name,
         scheduler=request.scheduler, sampler_schedule=plan.sampler.scheduler, model_hash=sha256[:10] if sha256 else "",
         model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
-        batch=picture.index // size, user=job.owner or None, max_words=job.settings.directories_max_prompt_words,
+        batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
+        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
         begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
     )
 
