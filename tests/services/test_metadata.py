@@ -305,11 +305,11 @@ def test_what_is_written_is_read_back(
         scheduler=schedule.label, checkpoint=checkpoint.name,
     )
     known = Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(checkpoint,))
-    line = write_infotext(make_plan(request, checkpoint, REGISTRIES), 0, checkpoint.sha256)
-    found = read_metadata(line.encode(), known).request
+    plan = make_plan(request, checkpoint, REGISTRIES)
+    found = read_metadata(write_infotext(plan, 0, checkpoint.sha256).encode(), known).request
     assert found
-    automatic = schedule.name == sampler.scheduler
-    assert found.revise(settings={}) == request.revise(scheduler="Automatic" if automatic else schedule.label)
+    recorded = "Automatic" if plan.schedule is None or plan.schedule.name == sampler.scheduler else plan.schedule.label
+    assert found.revise(settings={}) == request.revise(scheduler=recorded)
 
 
 def test_styles_go_out_and_come_back() -> None:

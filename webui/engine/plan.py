@@ -53,7 +53,7 @@ class Plan:
     passes: tuple[Pass, ...]
     batches: tuple[Batch, ...]
     extras: tuple[tuple[str, object], ...] = ()
-    """Fields that the infotext gets beside the usual ones, by key; a list has one value per picture."""
+    """Infotext fields that noise and sampling add, with their values; a tuple has one value per picture of the run."""
 
     @property
     def schedule_label(self) -> str | None:
