@@ -150,6 +150,10 @@ def test_zip_keeps_both_of_two_equal_names(client: TestClient, studio: Studio, d
     ids = ",".join(str(record.id) for record in (*records[1:], twin))
     names = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/zip?ids={ids}").content)).namelist()
     assert sorted(names) == ["1.png", "2.png"]
+    answer = client.get(f"/api/v1/zip?ids={ids}")
+    assert re.search(r"filename\*=utf-8''\d{14}_tiny_5-5\.zip$", answer.headers["content-disposition"])
+    client.patch("/api/v1/settings", json={"grid_zip_filename_pattern": "../ü [seed] [batch_number]"})
+    assert client.get(f"/api/v1/zip?ids={ids}").headers["content-disposition"].endswith("utf-8''.._%C3%BC%205.zip")
     assert client.get("/api/v1/zip?ids=1,x").status_code == 422
     assert client.get("/api/v1/zip?ids=999").status_code == 404
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
@@ -135,12 +136,12 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
     def zip_pictures(ids: str) -> StreamingResponse:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream)
         try:
-            studio.zip_pictures(_numbers(ids), file)
+            name = studio.zip_pictures(_numbers(ids), file)
         except BaseException:
             file.close()
             raise
         length = file.tell()
-        headers = {"Content-Disposition": 'attachment; filename="easel.zip"', "Content-Length": str(length)}
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}", "Content-Length": str(length)}
         return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
 
     @router.post("/images", status_code=201)

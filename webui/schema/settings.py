@@ -113,6 +113,9 @@ class MachineSettings(Frozen):
     """Add the switches of older versions of A1111 to a line that one of them wrote."""
 
     checkpoints_in_memory: Annotated[int, Field(ge=1, le=10)] = 1
+    grid_zip_filename_pattern: Pattern = ""
+    """Name of a zip; empty: `[datetime]_[model_name]_[seed]-[seed_last]`."""
+
     outdir_save: str = "log/images"
     """Where the Save button copies to, below the data folder."""
 

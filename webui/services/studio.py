@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -38,6 +37,7 @@ from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
 from webui.services.styles import StyleFile
 from webui.services.worker import Worker
+from webui.services.zips import write_zip, zip_name
 
 log = logging.getLogger(__name__)
 
@@ -219,12 +219,12 @@ class Studio:
         target = copy_to_log(self.picture(picture_id), self._parts.folders.data / self.settings().outdir_save)
         return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
 
-    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> None:
-        """Write the pictures as one zip; PNGs are stored as they are, they do not get smaller. Raises `NotFoundError` before anything is written."""
+    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> str:
+        """Write the pictures as one zip and return what it is called. Raises `NotFoundError` before anything is written."""
         records = [self.picture(picture_id) for picture_id in picture_ids]
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, record in _distinct_names(records):
-                archive.write(record.path, name)
+        name = zip_name(records, self._parts.queue.get(records[0].job_id), self.settings().grid_zip_filename_pattern)
+        write_zip(records, file)
+        return name
 
     # Models, settings, prompts
 
@@ -287,13 +287,3 @@ def forward_to_plugins(host: PluginHost) -> Callable[[Event], None]:
             host.call("event_published", event=event)
 
     return forward
-
-
-def _distinct_names(records: list[PictureRecord]) -> Iterator[tuple[str, PictureRecord]]:
-    seen: set[str] = set()
-    for record in records:
-        name = Path(record.path).name
-        if name in seen:
-            name = f"{record.id}-{name}"
-        seen.add(name)
-        yield name, record
