@@ -216,4 +216,6 @@ def test_a_grid_holds_the_pictures_in_order(outputs: Outputs, saving: Saving, jo
     assert other and other.name == "grid-0000-10.jpg" and other.parent.name == "txt2img-grids"
     assert outputs.save_grid(with_settings(saving, grid_save=False), records).result(10) is None
     assert outputs.save_grid(saving, records[:1]).result(10) is None
+    gone = [record.revise(path=f"{record.path}.gone") for record in records]
+    assert outputs.save_grid(saving, gone).result(10) is None
     assert outputs.save_grid(with_settings(saving, img_max_size_mp=1), [records[0]] * 400).result(10) is None

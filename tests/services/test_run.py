@@ -128,6 +128,7 @@ def test_a_run_of_several_pictures_gets_one_grid_that_is_no_picture(run: JobRun,
     run.generate(request_of(job))
     run.generate(request_of(job))  # everything is there: nothing is made, no second grid
     run.generate(request_of(job), "script")
+    outputs.close()  # grids are written in the background
     grids = [path.name for path in (outputs.folder / "txt2img-grids").rglob("*.png")]
     assert grids == ["grid-0000.png"]
     assert len(library.pictures_of(job.id)) == 8

@@ -83,8 +83,9 @@ class Outputs:
 
     def save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Future[Path | None]:
         """Write the grid of finished pictures in the background. `saving` is one of them, for names and settings. A grid is a file beside the
-        pictures, no row of the library: it is not counted, shown or made again. None when the settings want none or it would be too large."""
-        return self._thread.submit(self._save_grid, saving, records)
+        pictures, no row of the library: it is not counted, shown or made again. None when the settings want none, when it would be too large,
+        and when it could not be written (the log says why; the pictures are safe)."""
+        return self._thread.submit(self._try_grid, saving, records)
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -111,6 +112,13 @@ class Outputs:
         )
         saved(record)
         return record
+
+    def _try_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
+        try:
+            return self._save_grid(saving, records)
+        except StorageError as error:
+            log.error("no grid: %s", error.message)
+            return None
 
     def _save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
         settings, plan = saving.settings, saving.picture.plan

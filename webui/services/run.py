@@ -79,7 +79,7 @@ class JobRun:
         self.token.raise_if_interrupted()
         records = [done[name] for name in names if name in done]
         if records and last and not key:  # a script lays out grids of its own
-            self._outputs.save_grid(Saving(self.job, "", last), records).result()
+            self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
         return records
 
     def _save(self, picture: Picture, name: str) -> Future[PictureRecord]:

@@ -43,9 +43,8 @@
     if (!wantedById.has(component.id)) continue;
     const choices = component.props.choices;
     const offered = (value) => choices.some((choice) => choice[1] === value);
-    let value = wantedById.get(component.id);
-    if (choices && Array.isArray(value)) value = value.filter(offered);
-    // A sampler or script that an extension took away again is left at its default. Checkpoints are checked when their list is read.
+    const value = wantedById.get(component.id);
+    // A sampler or script that an extension took away again is left at its default. Checkpoints and styles are checked when their list is read.
     const gone = choices && component.id !== page.ids.checkpoint && !Array.isArray(value) && !offered(value);
     if (!gone && value !== null) component.props.value = value;
   }
