@@ -34,6 +34,7 @@ from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
 from webui.services.studio import Parts, Studio, forward_to_plugins
+from webui.services.styles import StyleFile
 from webui.services.worker import DeviceExecutor, FileExecutor, Worker
 from webui.ui.shell import WEB, PageOptions, mount
 
@@ -110,7 +111,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
-        catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint, hashing=not options.no_hashing,
+        styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint,
+        hashing=not options.no_hashing,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from webui.schema.generation import PROMPT_LIMIT
+from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
 from webui.schema.result import PictureRecord
 from webui.services.studio import Studio
@@ -36,7 +36,7 @@ def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.
 
 def test_docs_and_routes_agree(client: TestClient) -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
-    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PATCH) (/[^`]*)`", page)}
+    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH) (/[^`]*)`", page)}
     paths = client.get("/api/openapi.json").json()["paths"]
     real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
     named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}
@@ -153,6 +153,10 @@ def test_zip_keeps_both_of_two_equal_names(client: TestClient, studio: Studio, d
     ids = ",".join(str(record.id) for record in (*records[1:], twin))
     names = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/zip?ids={ids}").content)).namelist()
     assert sorted(names) == ["1.png", "2.png"]
+    answer = client.get(f"/api/v1/zip?ids={ids}")
+    assert re.search(r"filename\*=utf-8''\d{14}_tiny_5-5\.zip$", answer.headers["content-disposition"])
+    client.patch("/api/v1/settings", json={"grid_zip_filename_pattern": "../ü [seed] [batch_number]"})
+    assert client.get(f"/api/v1/zip?ids={ids}").headers["content-disposition"].endswith("utf-8''.._%C3%BC%205.zip")
     assert client.get("/api/v1/zip?ids=1,x").status_code == 422
     assert client.get("/api/v1/zip?ids=999").status_code == 404
 
@@ -208,3 +212,27 @@ def test_a_mistake_of_ours_is_one_sentence(client: TestClient, studio: Studio, m
     monkeypatch.setattr(studio, "snapshot", fail)
     answer = client.get("/api/v1/state")
     assert answer.status_code == 500 and "private" not in answer.text and answer.json()["message"]
+
+
+def test_styles_are_kept_and_frozen_into_the_job(client: TestClient, studio: Studio) -> None:
+    assert client.get("/api/v1/styles").json() == []
+    good = {"name": "Good", "prompt": "{prompt}, masterpiece", "negative_prompt": "lowres"}
+    assert client.put("/api/v1/styles", json=[good]).json() == [good]
+    assert client.put("/api/v1/styles", json=[good, good]).status_code == 422
+    job_id = client.post("/api/v1/jobs", json={"kind": "txt2img", "prompt": "a cat", "styles": ["Good"], "seed": 1}).json()["id"]
+    client.put("/api/v1/styles", json=[])
+    request = studio.job(job_id)[0].request
+    assert isinstance(request, Txt2Img) and request.style_texts[0].prompt == "{prompt}, masterpiece"
+    assert studio.check(request) == request
+    refused = client.post("/api/v1/jobs", json={"kind": "txt2img", "styles": ["Good"]})
+    assert refused.status_code == 422 and refused.json()["field"] == "styles"
+
+
+def test_png_info_fits_what_it_reads_to_this_server(client: TestClient) -> None:
+    line = "a cat\nSteps: 7, Sampler: Euler a, CFG scale: 6, Seed: 5, Size: 64x64, Model: tiny"
+    answer = client.post("/api/v1/png-info", content=line.encode()).json()
+    assert answer["kind"] == "a1111" and answer["text"] == line and answer["comments"] == []
+    assert answer["request"]["checkpoint"] == "tiny.safetensors" and answer["request"]["sampler"] == "Euler a"
+    client.patch("/api/v1/settings", json={"infotext_skip_pasting": ["Seed"]})
+    assert client.post("/api/v1/png-info", content=line.encode()).json()["request"]["seed"] == -1
+    assert client.post("/api/v1/png-info", content=b"\x89PNG\r\n\x1a\nbroken").json()["kind"] == "none"

@@ -204,3 +204,23 @@ def test_no_word_is_missing_and_none_is_written_into_the_scripts() -> None:
             assert set(holes.findall(text)) == set(holes.findall(languages["en"][key])), (name, key)
     used = {key for path in WEB.glob("*.js") for key in re.findall(r"\bt\('(\w+)'", path.read_text(encoding="utf-8"))}
     assert used - set(languages["en"]) == set()
+
+
+def test_styles_are_chosen_from_the_file_and_stay_chosen(open_page: Open, server: Server) -> None:
+    (server.data / "styles.csv").write_text("name,prompt\nGood,masterpiece\nWrap,photo of {prompt}\n", encoding="utf-8")
+    page = set_small(open_page(), "a cat")
+    page.click("#txt2img_styles input")
+    page.get_by_role("option", name="Wrap").click()
+    page.keyboard.press("Escape")
+    before = {job["id"] for job in server.jobs()}
+    page.click("#txt2img_generate")
+    found = server.wait(next(iter({job["id"] for job in _until(server, before)} - before)), "done")
+    assert found["request"]["styles"] == ["Wrap"] and found["pictures"][0]["infotext"].startswith("photo of a cat\n")
+    (server.data / "styles.csv").write_text("name,prompt\nWrap,photo of {prompt}\nNew,x\n", encoding="utf-8")
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    expect(page.locator("#txt2img_styles")).to_contain_text("Wrap")
+    page.click("#txt2img_styles input")
+    expect(page.get_by_role("option", name="New")).to_be_visible()
+    page.keyboard.press("Escape")
+    (server.data / "styles.csv").unlink()

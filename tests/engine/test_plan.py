@@ -13,6 +13,7 @@ from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
 from webui.schema.settings import PictureSettings
+from webui.schema.style import Style
 
 CHECKPOINT = Checkpoint(name="a.safetensors", path="/a", size=1, mtime=1, family="sd1")
 
@@ -92,3 +93,11 @@ def test_a_plan_cannot_be_changed(registries: Registries) -> None:
     plan = make_plan(Txt2Img(seed=1), CHECKPOINT, registries)
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.seeds = ()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_styles_go_into_the_prompts_of_every_batch(registries: Registries) -> None:
+    style = Style(name="Good", prompt="photo of {prompt}", negative_prompt="bad")
+    request = Txt2Img(prompt="a cat", seed=1, batch_count=2, batch_size=2, styles=("Good",), style_texts=(style,))
+    plan = make_plan(request, CHECKPOINT, registries)
+    assert all(batch.prompts == ("photo of a cat",) * 2 and batch.negative_prompts == ("bad",) * 2 for batch in plan.batches)
+    assert plan.request.prompt == "a cat"

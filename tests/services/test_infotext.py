@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.services.conftest import CHECKPOINT, PaintEngine
 from webui import __version__
 from webui.engine.plan import make_plan
 from webui.schema.generation import Txt2Img
-from webui.services.infotext import quote, write_infotext
+from webui.schema.settings import PictureSettings
+from webui.services.infotext.line import quote
+from webui.services.infotext.writer import write_infotext
 
 
 def test_line(engine: PaintEngine) -> None:
@@ -24,6 +28,37 @@ def test_without_hash_prompt_and_schedule(engine: PaintEngine) -> None:
     plan = make_plan(Txt2Img(seed=1, sampler="Euler"), CHECKPOINT, engine.registries)
     expected = "Steps: 20, Sampler: Euler, CFG scale: 7.0, Seed: 1, Size: 512x512, Model: some model"
     assert write_infotext(plan, 0, None) == f"{expected}, Version: Easel-{__version__}"
+
+
+class MoreSettings(PictureSettings):
+    """Settings of prompts, as they may be or not be there."""
+
+    emphasis: str = "Original"  # pyright: ignore[reportIncompatibleVariableOverride]
+    pad_cond_uncond: bool = False
+    CLIP_stop_at_last_layers: int = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "Model: some model, Version: Easel"),
+        ({"CLIP_stop_at_last_layers": 2, "emphasis": "No norm", "pad_cond_uncond": True}, "Clip skip: 2, Emphasis: No norm, Pad conds: True, V"),
+        ({"add_model_name_to_info": False, "add_version_to_infotext": False}, "Size: 512x512"),
+        ({"add_user_name_to_info": True}, "User: ann"),
+    ],
+)
+def test_settings_that_are_recorded(engine: PaintEngine, changes: dict[str, object], expected: str) -> None:
+    plan = make_plan(Txt2Img(prompt="x", seed=1, sampler="Euler"), CHECKPOINT, engine.registries)
+    line = write_infotext(plan, 0, None, MoreSettings().revise(**changes), "ann")
+    assert expected in line and ("User" in line) == ("add_user_name_to_info" in changes)
+    assert ("Model" in line) == ("add_model_name_to_info" not in changes)
+
+
+def test_what_the_plan_adds_stands_in_its_place(engine: PaintEngine) -> None:
+    plan = make_plan(Txt2Img(prompt="x", seed=1, sampler="Euler", batch_size=2), CHECKPOINT, engine.registries)
+    extras = (("Eta", 0.5), ("RNG", "NV"), ("Variation seed", (7, 8)), ("Variation seed strength", 0.1))
+    line = write_infotext(dataclasses.replace(plan, extras=extras), 1, None)
+    assert "Model: some model, Variation seed: 8, Variation seed strength: 0.1, RNG: NV, Eta: 0.5, Version" in line
 
 
 @pytest.mark.parametrize(

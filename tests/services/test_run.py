@@ -134,3 +134,13 @@ def test_pictures_not_to_be_kept_go_to_the_scratch_folder(run: JobRun, job: Job,
     run.job = job.revise(settings=job.settings.revise(samples_save=False))
     records = run.generate(request_of(job))
     assert all(Path(record.path).is_relative_to(outputs.scratch) for record in records)
+
+
+def test_a_run_of_several_pictures_gets_one_grid_that_is_no_picture(run: JobRun, job: Job, outputs: Outputs, library: Library) -> None:
+    run.generate(request_of(job))
+    run.generate(request_of(job))  # everything is there: nothing is made, no second grid
+    run.generate(request_of(job), "script")
+    outputs.close()  # grids are written in the background
+    grids = [path.name for path in (outputs.folder / "txt2img-grids").rglob("*.png")]
+    assert grids == ["grid-0000.png"]
+    assert len(library.pictures_of(job.id)) == 8

@@ -17,7 +17,7 @@ from webui.schema.widgets import widget_of
 from webui.sdk import Dropdown, Params, hookimpl
 from webui.ui.form import Form
 
-LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"]}
+LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"], "styles": ["Good", "Wrap"]}
 SOURCES = {name: lambda keys=keys: [(key, key) for key in keys] for name, keys in LISTS.items()}
 
 
@@ -116,3 +116,10 @@ def test_a_wrong_script_value_is_named_by_its_path(form: Form) -> None:
     errors = form.parse(values(form, **{"script": "prompts_from_file", "ext.prompts_from_file.position": "middle"}))
     assert isinstance(errors, list)
     assert [error.field for error in errors] == ["ext.prompts_from_file.position"]
+
+
+def test_several_styles_can_be_chosen_and_none(form: Form) -> None:
+    assert getattr(form.components["styles"], "multiselect", None) is True
+    chosen = form.parse(values(form, styles=["Wrap", "Good"]))
+    assert isinstance(chosen, Txt2Img) and chosen.styles == ("Wrap", "Good")
+    assert form.parse(values(form, styles=None)) == Txt2Img()

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
@@ -17,8 +18,10 @@ from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.event import Snapshot
 from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.settings import Settings
+from webui.schema.style import Style
 from webui.services.images import BYTES_LIMIT
 from webui.services.studio import Studio
 
@@ -138,28 +141,36 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
     def zip_pictures(ids: str) -> StreamingResponse:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream)
         try:
-            studio.zip_pictures(_numbers(ids), file)
+            name = studio.zip_pictures(_numbers(ids), file)
         except BaseException:
             file.close()
             raise
         length = file.tell()
-        headers = {"Content-Disposition": 'attachment; filename="easel.zip"', "Content-Length": str(length)}
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}", "Content-Length": str(length)}
         return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
 
     @router.post("/images", status_code=201)
     async def put_image(request: Request) -> ImageRef:
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > BYTES_LIMIT:
-                raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.")
-        return await run_in_threadpool(studio.images.put, bytes(content))
+        return await run_in_threadpool(studio.images.put, await _picture_body(request))
+
+    @router.post("/png-info")
+    async def png_info(request: Request) -> Metadata:
+        return await run_in_threadpool(studio.read_metadata, await _picture_body(request))
 
     @router.get("/images/{sha256}")
     def image(sha256: str) -> Response:
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise NotFoundError("There is no such stored picture.")
         return Response(studio.images.read(sha256), media_type="application/octet-stream")
+
+
+async def _picture_body(request: Request) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > BYTES_LIMIT:
+            raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.")
+    return bytes(content)
 
 
 def _numbers(ids: str) -> list[int]:
@@ -201,6 +212,14 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.get("/schedulers")
     def schedulers() -> list[str]:
         return list(studio.registries.schedulers)
+
+    @router.get("/styles")
+    def styles() -> list[Style]:
+        return studio.styles()
+
+    @router.put("/styles")
+    def replace_styles(styles: Annotated[list[Style], Field(max_length=10_000)]) -> list[Style]:
+        return studio.replace_styles(styles)
 
     @router.get("/scripts")
     def scripts() -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
@@ -103,7 +104,7 @@ def make_plan(
     numbers = range(count * size)
     seeds = tuple(request.seed + (0 if request.subseed_strength else number) for number in numbers)
     subseeds = tuple(request.subseed + number for number in numbers) if request.subseed_strength else ()
-    prompts, negatives = (request.prompt,) * size, (request.negative_prompt,) * size
+    prompts, negatives = ((text,) * size for text in apply_styles(request.prompt, request.negative_prompt, request.style_texts))
     batches = tuple(
         Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size]) for first in range(0, count * size, size)
     )

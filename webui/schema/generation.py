@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator
 
 from webui.schema.base import Frozen
+from webui.schema.style import Style, StyleName
 from webui.schema.widgets import Dropdown, Number, Slider, TextBox
 
 PROMPT_LIMIT = 20_000
@@ -33,6 +34,14 @@ class GenerationRequest(Frozen):
     negative_prompt: Annotated[
         str, TextBox(label="negative_prompt", lines=3, placeholder="negative_prompt_placeholder", elem="neg_prompt")
     ] = ""
+    styles: Annotated[
+        tuple[StyleName, ...], Field(max_length=100), Dropdown(label="styles", source="styles", elem="styles", multiple=True)
+    ] = ()
+    """Names of styles, applied to both prompts in this order before anything else."""
+
+    style_texts: Annotated[tuple[Style, ...], Field(max_length=100)] = ()
+    """What the styles said when the job was submitted, put in by the server: a job does not change when the styles file does."""
+
     checkpoint: Annotated[str, Dropdown(label="checkpoint", source="checkpoints")] = ""
     """Name of a file under models/Stable-diffusion; empty = the server's default, put in when the job is submitted."""
 

@@ -10,6 +10,12 @@ from pydantic import Field
 from webui.schema.base import Frozen
 from webui.schema.sampling_settings import SamplingSettings
 
+PictureFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "jxl"]
+"""jxl only where Pillow's plug-in for it is installed."""
+
+Pattern = Annotated[str, Field(max_length=1000)]
+"""A file name pattern, see `services.names`."""
+
 
 class PictureSettings(SamplingSettings):
     """Part of the job."""
@@ -24,10 +30,62 @@ class PictureSettings(SamplingSettings):
     """Put pictures into a folder per day."""
 
     enable_pnginfo: bool = True
-    """Write A1111's infotext into the PNG chunk `parameters`."""
+    """Write A1111's infotext into the file: PNG chunk `parameters`, EXIF UserComment of the other formats."""
 
     easel_request_in_png: bool = True
-    """Write the full request as JSON into the PNG chunk `easel`: what Replay reads first."""
+    """Write the full request as JSON into the file (PNG chunk `easel`, EXIF MakerNote of the other formats): what Replay reads first."""
+
+    add_model_hash_to_info: bool = True
+    add_model_name_to_info: bool = True
+    add_version_to_infotext: bool = True
+    add_user_name_to_info: bool = False
+    """Write who is signed in into the infotext."""
+
+    save_txt: bool = False
+    """Write the infotext into a `.txt` beside each picture as well."""
+
+    samples_format: PictureFormat = "png"
+    grid_format: PictureFormat = "png"
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 80
+    """Of JPEG and AVIF, and of WebP and JPEG XL unless they are lossless."""
+
+    webp_lossless: bool = False
+    """WebP and JPEG XL keep every pixel."""
+
+    export_for_4chan: bool = True
+    """Save a JPG copy of a picture whose file is larger than `img_downscale_threshold`, or a side of it than `target_side_length`."""
+
+    img_downscale_threshold: Annotated[float, Field(gt=0, le=10_000)] = 4.0
+    """Megabytes."""
+
+    target_side_length: Annotated[int, Field(ge=64, le=65_000)] = 4000
+    """Pixels; the JPG copy is made no larger."""
+
+    save_images_add_number: bool = True
+    """Begin file names with a number; without a pattern they always do."""
+
+    save_images_replace_action: Literal["Replace", "Add number suffix"] = "Replace"
+    """What happens without numbers when there is a file of this name."""
+
+    samples_filename_pattern: Pattern = ""
+    """Empty: `[seed]` with folders (`save_to_dirs`), `[seed]-[prompt_spaces]` without."""
+
+    directories_filename_pattern: Pattern = "[date]"
+    directories_max_prompt_words: Annotated[int, Field(ge=1, le=20)] = 8
+    grid_save: bool = True
+    """Save a grid of the pictures of a run."""
+
+    grid_only_if_multiple: bool = True
+    grid_save_to_dirs: bool = True
+    grid_extended_filename: bool = False
+    """Put the file name pattern into the names of grids too."""
+
+    grid_prevent_empty_spots: bool = False
+    n_rows: Annotated[int, Field(ge=-1, le=16)] = -1
+    """Rows of the grid: −1 about as many as columns, 0 as many as pictures in a batch."""
+
+    img_max_size_mp: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Megapixels; a larger grid is not made."""
 
     emphasis: Literal["None", "Ignore", "Original", "No norm"] = "Original"
     """What brackets in a prompt do; see `engine.emphasis`."""
@@ -56,6 +114,9 @@ class PictureSettings(SamplingSettings):
     outdir_txt2img_samples: str = "txt2img-images"
     """Folder below the outputs folder."""
 
+    outdir_txt2img_grids: str = "txt2img-grids"
+    """Folder below the outputs folder."""
+
 
 class MachineSettings(Frozen):
     """Not part of the job."""
@@ -67,7 +128,19 @@ class MachineSettings(Frozen):
     live_preview_refresh_period: Annotated[int, Field(ge=50, le=10_000)] = 200
     """Least milliseconds between two previews."""
 
+    infotext_styles: Literal["Ignore", "Apply", "Discard", "Apply if any"] = "Apply if any"
+    """What becomes of styles found in a pasted line: left in the prompts, or taken out of them and chosen (Apply), forgotten (Discard)."""
+
+    infotext_skip_pasting: tuple[str, ...] = ()
+    """Keys of a pasted line that are not read."""
+
+    auto_backcompat: bool = True
+    """Add the switches of older versions of A1111 to a line that one of them wrote."""
+
     checkpoints_in_memory: Annotated[int, Field(ge=1, le=10)] = 1
+    grid_zip_filename_pattern: Pattern = ""
+    """Name of a zip; empty: `[datetime]_[model_name]_[seed]-[seed_last]`."""
+
     outdir_save: str = "log/images"
     """Where the Save button copies to, below the data folder."""
 

@@ -46,10 +46,11 @@ class Slider(Widget):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropdown(Widget):
-    """One of the entries of a registry (`samplers`, `schedulers`, `checkpoints`, `scripts`) or of `choices`."""
+    """One of the entries of a registry (`samplers`, `schedulers`, `checkpoints`, `scripts`, `styles`) or of `choices`; several with `multiple`."""
 
     source: str = ""
     choices: tuple[str, ...] = ()
+    multiple: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

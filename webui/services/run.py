@@ -63,12 +63,14 @@ class JobRun:
         done = {row.key: row for row in self._library.pictures_of(self.job.id) if not row.partial}
         finished = frozenset(index for index, name in enumerate(names) if name in done)
         self._meter.begin(request)
+        last: Picture | None = None
         futures: list[Future[PictureRecord]] = []
         if len(finished) < count:
             tools = RunTools(
                 self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
             )
             for picture in self._engine.generate(request, tools):
+                last = picture
                 futures.append(self._save(picture, names[picture.index]))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
                 if failed:
@@ -80,7 +82,10 @@ class JobRun:
                 done[record.key] = record
         self._meter.end(request)
         self.token.raise_if_interrupted()
-        return [done[name] for name in names if name in done]
+        records = [done[name] for name in names if name in done]
+        if records and last and not key:  # a script lays out grids of its own
+            self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
+        return records
 
     def _settings(self, request: Txt2Img) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,17 +21,24 @@ from webui.schema.errors import ConflictError, NotFoundError, RequestError, Webu
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
+from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings, Settings
+from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
 from webui.services.images import ImageStore
+from webui.services.infotext.files import read_metadata
+from webui.services.infotext.reader import ReadOptions
+from webui.services.infotext.restore import Known
 from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
+from webui.services.styles import StyleFile
 from webui.services.worker import Worker
+from webui.services.zips import write_zip, zip_name
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +60,7 @@ class Parts:
     queue: JobQueue
     outputs: Outputs
     images: ImageStore
+    styles: StyleFile
     catalog: Catalog
     registries: Registries
     host: PluginHost
@@ -138,6 +145,8 @@ class Studio:
             except ValidationError as error:
                 info = field_errors(error)[0]
                 raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
+        if tuple(style.name for style in request.style_texts) != request.styles:  # a job that was queued before brings its own
+            request = request.revise(style_texts=self._parts.styles.named(request.styles))
         name = request.checkpoint or self.default_checkpoint()
         if not name:
             folder = self._parts.folders.models / "Stable-diffusion"
@@ -219,12 +228,12 @@ class Studio:
         target = copy_to_log(self.picture(picture_id), self._parts.folders.data / self.settings().outdir_save)
         return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
 
-    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> None:
-        """Write the pictures as one zip; PNGs are stored as they are, they do not get smaller. Raises `NotFoundError` before anything is written."""
+    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> str:
+        """Write the pictures as one zip and return what it is called. Raises `NotFoundError` before anything is written."""
         records = [self.picture(picture_id) for picture_id in picture_ids]
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, record in _distinct_names(records):
-                archive.write(record.path, name)
+        name = zip_name(records, self._parts.queue.get(records[0].job_id), self.settings().grid_zip_filename_pattern)
+        write_zip(records, file)
+        return name
 
     # Models, settings, prompts
 
@@ -250,6 +259,24 @@ class Studio:
         """Change some settings. Raises `RequestError` at the key."""
         return self._parts.settings.change(values)
 
+    def styles(self) -> list[Style]:
+        """The styles, in the order of the file."""
+        return self._parts.styles.all()
+
+    def replace_styles(self, styles: list[Style]) -> list[Style]:
+        """Write all styles anew. Raises `RequestError` for two of one name."""
+        self._parts.styles.replace(styles)
+        return self.styles()
+
+    def read_metadata(self, content: bytes) -> Metadata:
+        """What a picture file or a pasted text says about how it was made, fitted to what this server has. Raises `RequestError`."""
+        settings = self.settings()
+        reading = ReadOptions(settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting)
+        return read_metadata(content, Known(
+            samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
+            styles=self.styles(), settings=settings, reading=reading,
+        ))
+
     def count_tokens(self, text: str, negative: bool = False, calls: int = COUNTED_CALLS) -> tuple[int, int]:
         """Tokens of a prompt and the limit of its chunks, as the engine counts for so many model calls."""
         return count_tokens(text, self.settings(), negative=negative, calls=calls)
@@ -273,13 +300,3 @@ def forward_to_plugins(host: PluginHost) -> Callable[[Event], None]:
             host.call("event_published", event=event)
 
     return forward
-
-
-def _distinct_names(records: list[PictureRecord]) -> Iterator[tuple[str, PictureRecord]]:
-    seen: set[str] = set()
-    for record in records:
-        name = Path(record.path).name
-        if name in seen:
-            name = f"{record.id}-{name}"
-        seen.add(name)
-        yield name, record

@@ -68,6 +68,7 @@ class Form:
 
     def parse(self, fields: Mapping[str, Any]) -> Txt2Img | list[ErrorInfo]:
         """The request that the raw component values by field path mean, or every error at its field; nothing is corrected."""
+        fields = {path: [] if value is None and _is_multiple(self.components.get(path)) else value for path, value in fields.items()}
         empty = [path for path, value in fields.items() if value is None and isinstance(self.components.get(path), (gr.Number, gr.Slider))]
         errors = [ErrorInfo(type="RequestError", message="This box is empty.", field=path, hint="Enter a number.") for path in empty]
         values = {path: value for path, value in fields.items() if "." not in path and path not in empty}
@@ -117,7 +118,13 @@ class Form:
                 return gr.Slider(widget.minimum, widget.maximum, step=widget.step, buttons=[], **common)
             case Dropdown():
                 choices = self.sources[widget.source]() if widget.source else [(word(name), name) for name in widget.choices]
-                return gr.Dropdown(choices, **common)
+                if widget.multiple:
+                    common["value"] = list(common["value"])
+                return gr.Dropdown(choices, multiselect=widget.multiple or None, **common)
             case Checkbox():
                 return gr.Checkbox(**common)
         raise ValueError(f"There is no component for the widget {type(widget).__name__}.")
+
+
+def _is_multiple(component: Control | None) -> bool:
+    return isinstance(component, gr.Dropdown) and bool(component.multiselect)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
-from webui.ui.tabs.txt2img import make_form, place_tab
+from webui.ui.tabs.txt2img import list_styles, make_form, place_tab
 from webui.ui.theme import page_theme
 from webui.ui.translations import page_i18n
 
@@ -52,6 +53,8 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         place_top(form, studio, blocks)
         place_tab(form, studio)
+        styles = form.components["styles"]
+        listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
         for path, component in form.components.items():
             # Kept by the browser itself, per field: a draft that survives reload and restart without a round trip.
             listen(component.change, inputs=[component], js=f"(value) => window.easel.keep({json.dumps(path)}, value)")

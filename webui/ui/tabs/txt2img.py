@@ -25,6 +25,18 @@ def checkpoint_choices(studio: Studio) -> Choices:
     return found or [("—", "")]
 
 
+def style_choices(studio: Studio) -> Choices:
+    """The styles in the order of their file."""
+    return [(style.name, style.name) for style in studio.styles()]
+
+
+def list_styles(studio: Studio, chosen: list[str] | None) -> dict[str, Any]:
+    """The style picker with the file as it is now; chosen ones stay while they are there."""
+    choices = style_choices(studio)
+    known = {value for _, value in choices}
+    return gr.update(choices=choices, value=[name for name in chosen or [] if name in known])
+
+
 def make_form(studio: Studio) -> Form:
     """The (still empty) form of the tab."""
     registries = studio.registries
@@ -34,6 +46,7 @@ def make_form(studio: Studio) -> Form:
             "checkpoints": lambda: checkpoint_choices(studio),
             "samplers": lambda: [(name, name) for name in registries.samplers],
             "schedulers": lambda: [(name, name) for name in registries.schedulers],
+            "styles": lambda: style_choices(studio),
             "scripts": lambda: [("—", ""), *((script.title, script.id) for script in registries.scripts.values())],
         },
     )
@@ -46,7 +59,7 @@ def place_tab(form: Form, studio: Studio) -> None:
             with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
                 _place_prompt(form, "prompt", f"{TAB}_token_counter")
                 _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
-            buttons = _place_actions()
+            buttons = _place_actions(form, studio)
         with gr.Row(elem_id=f"{TAB}_body"):
             with gr.Column(elem_id=f"{TAB}_settings", scale=1):
                 _place_settings(form, studio)
@@ -76,7 +89,7 @@ def _place_prompt(form: Form, name: str, counter: str) -> None:
         gr.HTML("", elem_id=counter, elem_classes="token-counter", padding=False)
 
 
-def _place_actions() -> tuple[gr.Button, gr.Button]:
+def _place_actions(form: Form, studio: Studio) -> tuple[gr.Button, gr.Button]:
     """The column of buttons; gives Generate and its hidden twin that generates forever (chosen in Generate's context menu)."""
     with gr.Column(elem_id=f"{TAB}_actions_column", scale=1, min_width=200):
         start = gr.Button(word("generate"), elem_id=f"{TAB}_generate", variant="primary", size="lg")
@@ -85,6 +98,8 @@ def _place_actions() -> tuple[gr.Button, gr.Button]:
             gr.Button(word("interrupt"), elem_id=f"{TAB}_interrupt", interactive=False, min_width=80)
             gr.Button(word("skip"), elem_id=f"{TAB}_skip", interactive=False, min_width=80)
         gr.HTML("", elem_id=f"{TAB}_generate_note", padding=False)
+        with gr.Row(elem_id=f"{TAB}_styles_row"):
+            form.place("styles", min_width=120)
     return start, forever
 
 

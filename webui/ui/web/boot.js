@@ -41,10 +41,11 @@
   const wantedById = new Map(Object.entries(page.ids).filter(([path]) => path in draft).map(([path, id]) => [id, draft[path]]));
   for (const component of window.gradio_config?.components || []) {
     if (!wantedById.has(component.id)) continue;
-    const value = wantedById.get(component.id);
     const choices = component.props.choices;
-    // A sampler or script that an extension took away again is left at its default. Checkpoints are checked when their list is read.
-    const gone = choices && component.id !== page.ids.checkpoint && !choices.some((choice) => choice[1] === value);
+    const offered = (value) => choices.some((choice) => choice[1] === value);
+    const value = wantedById.get(component.id);
+    // A sampler or script that an extension took away again is left at its default. Checkpoints and styles are checked when their list is read.
+    const gone = choices && component.id !== page.ids.checkpoint && !Array.isArray(value) && !offered(value);
     if (!gone && value !== null) component.props.value = value;
   }
 })();

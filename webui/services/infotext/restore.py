@@ -1,0 +1,151 @@
+"""From A1111's dictionary of fields to a request of ours, with a comment for everything that was changed, missing or not used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from webui.schema.errors import field_errors
+from webui.schema.generation import Txt2Img
+from webui.schema.model import Checkpoint
+from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.settings import PictureSettings
+from webui.schema.style import Style
+from webui.services.infotext.reader import DEFAULTS, ReadOptions
+
+REQUEST_FIELDS = {
+    "Prompt": "prompt", "Negative prompt": "negative_prompt", "Styles array": "styles", "Steps": "steps", "CFG scale": "cfg_scale", "Seed": "seed",
+    "Variation seed": "subseed", "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
+    "Seed resize from-2": "seed_resize_from_h",
+}  # fmt: skip
+"""Key of the line → field of the request, where the request has it."""
+
+SETTINGS = {
+    "Clip skip": "CLIP_stop_at_last_layers", "ENSD": "eta_noise_seed_delta", "RNG": "randn_source", "Emphasis": "emphasis", "Eta": "eta_ancestral",
+    "Eta DDIM": "eta_ddim", "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax", "Sigma noise": "s_noise",
+    "Schedule min sigma": "sigma_min", "Schedule max sigma": "sigma_max", "Schedule rho": "rho", "NGMS": "s_min_uncond",
+    "NGMS all steps": "s_min_uncond_all", "Skip Early CFG": "skip_early_cond", "SGM noise multiplier": "sgm_noise_multiplier",
+    "Discard penultimate sigma": "always_discard_next_to_last_sigma", "UniPC variant": "uni_pc_variant", "UniPC skip type": "uni_pc_skip_type",
+    "UniPC order": "uni_pc_order", "UniPC lower order final": "uni_pc_lower_order_final", "Noise Schedule": "sd_noise_schedule",
+    "Beta schedule alpha": "beta_dist_alpha", "Beta schedule beta": "beta_dist_beta", "Beta scheduler alpha": "beta_dist_alpha",
+    "Beta scheduler beta": "beta_dist_beta", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
+    "Pad conds v0": "pad_cond_uncond_v0", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
+}  # fmt: skip
+"""Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
+
+QUIET = {"Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations"}
+"""Keys that are used in another way, or only tell."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the server has, to fit a foreign line to it."""
+
+    samplers: Sequence[SamplerSpec] = ()
+    schedulers: Sequence[ScheduleSpec] = ()
+    checkpoints: Sequence[Checkpoint] = ()
+    styles: Sequence[Style] = ()
+    settings: PictureSettings = field(default_factory=PictureSettings)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+
+
+def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:
+    """The request that the fields describe, and the comments. Never raises: what cannot be used is left at its default and named."""
+    comments: list[str] = []
+    values: dict[str, Any] = {}
+    for key, name in REQUEST_FIELDS.items():
+        if key in fields and name in Txt2Img.model_fields:
+            _add(values, name, fields[key], key, comments)
+    _add_size(values, fields, comments)
+    _add_sampler(values, fields, known, comments)
+    _add_checkpoint(values, fields, known, comments)
+    settings = _settings(fields, known, comments)
+    used = QUIET | {key for key, name in REQUEST_FIELDS.items() if name in Txt2Img.model_fields} | _usable_settings().keys()
+    unused = [key for key, value in fields.items() if key not in used and DEFAULTS.get(key, 0 if key.startswith("Hires resize-") else None) != value]
+    if unused:
+        comments.append(f"Not used here: {', '.join(unused)}.")
+    return Txt2Img.model_validate(values | {"settings": settings}), comments
+
+
+def find_sampler(name: str, scheduler: str, known: Known) -> tuple[str, str]:
+    """A1111's rule for names: a schedule at the end of the sampler's name is split off, an unknown sampler is the first one, and a schedule that the
+    sampler has anyway is Automatic. Names, labels and aliases count, with their case."""
+    automatic = known.schedulers[0]
+    chosen = next((entry for entry in known.schedulers if scheduler in (entry.name, entry.label)), automatic)
+    for entry in known.schedulers:
+        ending = next((text for text in (entry.label, entry.name, *entry.aliases) if name.endswith(f" {text}")), None)
+        if ending:
+            chosen, name = entry, name[: -len(ending) - 1]
+    sampler = next((spec for spec in known.samplers if name == spec.name or name in spec.aliases), known.samplers[0])
+    return sampler.name, automatic.label if chosen.name == sampler.scheduler else chosen.label
+
+
+def _add(values: dict[str, Any], name: str, value: Any, key: str, comments: list[str]) -> None:
+    try:
+        values[name] = getattr(Txt2Img.model_validate({name: value}), name)
+    except ValidationError as error:
+        comments.append(f"{key}: {field_errors(error)[0].message}. It was left out.")
+
+
+def _add_size(values: dict[str, Any], fields: Mapping[str, Any], comments: list[str]) -> None:
+    for key, name in (("Size-1", "width"), ("Size-2", "height")):
+        try:
+            given = int(fields.get(key, ""))
+        except ValueError:
+            continue
+        side = min(max(given // 8 * 8, 64), 8192)
+        if side != given:
+            comments.append(f"The {name} {given} became {side}: sides are multiples of 8 from 64 to 8192 pixels.")
+        values[name] = side
+
+
+def _add_sampler(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
+    given, schedule = str(fields.get("Sampler", "")), str(fields.get("Schedule type", "Automatic"))
+    if not given or not known.samplers or not known.schedulers:
+        return
+    sampler, scheduler = find_sampler(given, schedule, known)
+    values["sampler"], values["scheduler"] = sampler, scheduler
+    names = {name for spec in known.samplers if spec.name == sampler for name in (spec.name, *spec.aliases)}
+    if not any(given == name or given.startswith(f"{name} ") for name in names):
+        comments.append(f"There is no sampler “{given[:80]}” here; {sampler} is taken.")
+    labels = {text for entry in known.schedulers for text in (entry.name, entry.label)}
+    if schedule not in labels:
+        comments.append(f"There is no schedule type “{schedule[:80]}” here; {scheduler} is taken.")
+
+
+def _add_checkpoint(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
+    """By hash, else by name; A1111's oldest hashes (8 digits, of a part of the file) are no evidence either way."""
+    name, short = str(fields.get("Model", "")), str(fields.get("Model hash", "")).lower()
+    if not name and not short:
+        return
+    by_hash = next((item for item in known.checkpoints if len(short) >= 10 and (item.sha256 or "").startswith(short)), None)
+    by_name = next((item for item in known.checkpoints if name and name.lower() in (item.stem.lower(), item.name.lower())), None)
+    found = by_hash or by_name
+    if found is None:
+        comments.append(f"The checkpoint “{name[:200] or '?'}”{f' [{short[:64]}]' if short else ''} is not here; the one in use stays.")
+        return
+    values["checkpoint"] = found.name
+    if by_hash is None and len(short) >= 10 and found.sha256:
+        comments.append(f"The checkpoint {found.name} has the right name but another hash ({found.sha256[:10]}, not {short[:64]}).")
+
+
+def _usable_settings() -> dict[str, str]:
+    return {key: name for key, name in SETTINGS.items() if name in PictureSettings.model_fields}
+
+
+def _settings(fields: Mapping[str, Any], known: Known, comments: list[str]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for key, name in _usable_settings().items():
+        if key not in fields:
+            continue
+        try:
+            value = getattr(PictureSettings.model_validate({name: fields[key]}), name)
+        except ValidationError as error:
+            comments.append(f"{key}: {field_errors(error)[0].message}. It was left out.")
+            continue
+        if value != getattr(known.settings, name):
+            overrides[name] = value
+    return overrides
