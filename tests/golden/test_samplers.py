@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 
 from tests.golden import vectors
 from webui.backend.components import ModuleCall
-from webui.engine.conditioning import Conditioning
+from webui.engine.conditioning import Conditioning, Line, Timeline
 from webui.engine.course import Course, load_function, make_course, make_table, sampler_options, skip_rules
 from webui.engine.faces import MaskedNetwork, make_network
 from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass, Plan, make_plan
 from webui.engine.rng import BatchNoise, Variation
-from webui.engine.samplers.contract import Guided, Network
+from webui.engine.samplers.contract import Network
 from webui.engine.sampling_extras import sampling_extras
 from webui.engine.schedules import SigmaTable
 from webui.engine.steps.latents import first_latents, later_noise
@@ -65,45 +63,6 @@ class Toy:
         return (shares[0] * values[0] + shares[1] * values[1]) / (shares[0] + shares[1])
 
 
-@dataclass
-class Composed:
-    """A network for prompts with schedules and AND, one unguided network call for each part of each picture: what guidance should come to."""
-
-    case: dict
-    toy: Toy
-    table: SigmaTable
-    part: Pass
-    skip: SkipRules
-    calls: int = 0
-
-    def x0(self, x: torch.Tensor, sigma: torch.Tensor) -> Guided:
-        return self._ask("x0", x, sigma)
-
-    def eps(self, x: torch.Tensor, t: torch.Tensor) -> Guided:
-        return self._ask("eps", x, t)
-
-    def _ask(self, face: str, x: torch.Tensor, level: torch.Tensor) -> Guided:
-        skipped, values, unconds = self.skip(self.calls, float(level)), [], []
-        for i in range(len(x)):
-            answers = [self._one(face, x[i : i + 1], level, self._now(item["schedule"])) for item in self.case["cond"][i]]
-            uncond = answers[0] if skipped else self._one(face, x[i : i + 1], level, self._now(self.case["uncond"][i]))
-            scale = 1.0 if skipped else self.part.guidance
-            weights = [item["weight"] for item in self.case["cond"][i]]
-            values.append(uncond + sum((d - uncond) * (w * scale) for d, w in zip(answers, weights, strict=True)))
-            unconds.append(uncond)
-        self.calls += 1
-        return Guided(torch.cat(values), torch.cat(unconds), torch.cat(values), self.calls - 1)
-
-    def _one(self, face: str, x: torch.Tensor, level: torch.Tensor, q: float) -> torch.Tensor:
-        network = make_network(
-            self.part, self.toy, self.table, Conditioning(torch.full((1, 77, 8), q), None), SkipRules(), prediction=prediction(self.case),
-        )
-        return getattr(network, face)(x, level).value
-
-    def _now(self, schedule: list) -> float:
-        return next((q for end, q in schedule if self.calls <= end), schedule[0][1])
-
-
 def prediction(case: dict) -> str:
     return "v" if case.get("parameterization") == "v" else "epsilon"
 
@@ -135,14 +94,17 @@ def plan_of(case: dict, settings: PictureSettings) -> tuple[Plan, Pass]:
 
 
 def network_of(case: dict, part: Pass, toy: Toy, table: SigmaTable, course: Course, settings: PictureSettings) -> Network:
-    """The guided network for plain prompts, the composition of unguided ones for the others."""
-    skip = skip_rules(course, settings)
-    plain = all(len(parts) == 1 and parts[0]["weight"] == 1 and len(parts[0]["schedule"]) == 1 for parts in case["cond"])
-    if not plain or any(len(schedule) > 1 for schedule in case["uncond"]):
-        return Composed(case, toy, table, part, skip)
-    cond = torch.stack([torch.full((77, 8), parts[0]["schedule"][0][1]) for parts in case["cond"]])
-    uncond = torch.stack([torch.full((77, 8), schedule[0][1]) for schedule in case["uncond"]])
-    return make_network(part, toy, table, Conditioning(cond, uncond), skip, prediction=prediction(case))
+    """The real guided network on the case's prompts: schedules, AND and weights included."""
+    timeline = Timeline(
+        [[(item["weight"], line_of(item["schedule"])) for item in parts] for parts in case["cond"]],
+        [line_of(schedule) for schedule in case["uncond"]],
+    )
+    return make_network(part, toy, table, timeline, skip_rules(course, settings), prediction=prediction(case))
+
+
+def line_of(schedule: list) -> Line:
+    """A schedule of conditioning values as the encoder would give it."""
+    return Line(tuple(end for end, _ in schedule), tuple(torch.full((77, 8), value) for _, value in schedule))
 
 
 @pytest.mark.parametrize("case", vectors.cases("samplers"), ids=lambda case: f"{case['id']}-{case['sampler']}-{case['steps']}")
@@ -173,9 +135,8 @@ def test_sampler_runs_as_in_a1111(case: dict) -> None:
 
     worst = np.abs(result.numpy() - arrays[f"{case['id']}/out"]).max()
     assert worst <= max(BROWNIAN_TOLERANCE if part.sampler.brownian else TOLERANCE, 2 * case["float64_max_abs_diff"])
-    if not isinstance(network, Composed):
-        assert len(toy.times) == case["n_model_calls"]
-        np.testing.assert_allclose(toy.times, arrays[f"{case['id']}/model_t"], rtol=1e-3, atol=1e-2)
+    assert len(toy.times) == case["n_model_calls"]
+    np.testing.assert_allclose(toy.times, arrays[f"{case['id']}/model_t"], rtol=1e-3, atol=1e-2)
     check_infotext(case, plan, part, settings)
 
 

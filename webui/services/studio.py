@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from webui.backend.catalog import Catalog
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, check_prompt, count_tokens
+from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
@@ -157,8 +158,9 @@ class Studio:
         if request.script:  # it may write other prompts; the engine checks those
             return
         calls = request.steps * (2 if self.registries.samplers.get(request.sampler).second_order else 1)
-        check_prompt(request.prompt, calls, snapshot)
-        check_prompt(request.negative_prompt, calls, snapshot, negative=True)
+        prompt, negative_prompt = apply_styles(request.prompt, request.negative_prompt, request.style_texts)
+        check_prompt(prompt, calls, snapshot)
+        check_prompt(negative_prompt, calls, snapshot, negative=True)
 
     def _hash(self, checkpoint: str, snapshot: PictureSettings) -> None:
         if not self._parts.hashing or not snapshot.enable_pnginfo or self._parts.catalog.get(checkpoint).sha256:

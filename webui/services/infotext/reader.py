@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from webui.engine.prompt.attention import parse_attention
 from webui.engine.prompt.styles import extract_styles
+from webui.schema.errors import PromptError
 from webui.schema.style import Style
-from webui.services.infotext.emphasis import uses_emphasis
 from webui.services.infotext.line import unquote
 from webui.services.infotext.versions import V1_8_0_139, add_old_ways, parse_version
 
@@ -91,7 +92,7 @@ def parse_infotext(text: str, styles: Sequence[Style] = (), options: ReadOptions
     prompt, negative, fields = split_infotext(text)
     prompt, negative = _take_styles(prompt, negative, fields, styles, options.infotext_styles)
     fields["Prompt"], fields["Negative prompt"] = prompt, negative
-    emphasis = uses_emphasis(prompt) or uses_emphasis(negative)
+    emphasis = _uses_emphasis(prompt) or _uses_emphasis(negative)
     if "Hypernet" in fields:
         fields["Prompt"] += f"<hypernet:{fields['Hypernet']}:{fields.get('Hypernet strength', '1.0')}>"
     for key, value in DEFAULTS.items():
@@ -156,3 +157,11 @@ def _numbers(fields: dict[str, Any], key: str) -> tuple[int, int] | None:
         return int(fields[f"{key}-1"]), int(fields[f"{key}-2"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _uses_emphasis(text: str) -> bool:
+    """True when any piece of the prompt but BREAK has a weight other than 1. A weight that is no number counts as one."""
+    try:
+        return any(weight != 1.0 and piece != "BREAK" for piece, weight in parse_attention(text))
+    except PromptError:
+        return True
