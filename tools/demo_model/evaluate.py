@@ -32,18 +32,22 @@ from webui.backend.components import Components
 from webui.backend.device import choose_device
 from webui.backend.families.sd1 import load_components
 from webui.engine.cancel import CancelToken
-from webui.engine.denoise import denoise, make_sigmas
-from webui.engine.network import GuidedNetwork
+from webui.engine.course import make_course, make_table, sampler_options, skip_rules
+from webui.engine.denoise import denoise
+from webui.engine.faces import make_network
 from webui.engine.plan import Batch, Pass
-from webui.engine.schedules import SigmaTable
+from webui.engine.prompt.reading import read_prompts
+from webui.engine.prompt.schedule import Timing
 from webui.engine.steps.decode import decode_picture
 from webui.engine.steps.encode import PromptCache, encode
-from webui.engine.steps.latents import batch_noise, first_latents
+from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
 from webui.engine.tables import register_tables
 from webui.plugins.registry import Registries
+from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
+from webui.schema.settings import PictureSettings
 
 FIGURES = ("colour", "background", "thing", "place")
 FIRST_SEED = 30_000_000
@@ -77,14 +81,20 @@ class Studio:
         """One picture a prompt, at 256 pixels, made together; the seeds count up from `seed`."""
         components, part = self.components, self._pass
         batch = Batch(0, tuple(prompts), ("",) * len(prompts), tuple(range(seed, seed + len(prompts))))
-        table = SigmaTable(components.alphas_cumprod)
-        conditioning = encode(components, PromptCache(len(prompts) + 1), batch.prompts, batch.negative_prompts, part.cfg)
-        network = GuidedNetwork(
-            components.denoise, table, conditioning, part.cfg, dtype=components.device.dtype, prediction=components.prediction,
+        settings = PictureSettings()
+        table = make_table(components.alphas_cumprod, part, settings)
+        course = make_course(part, table, settings)
+        reading = read_prompts(batch.prompts, batch.negative_prompts, settings)
+        conditioning = encode(components, PromptCache(len(prompts) + 1), reading, part.guidance, Timing(part.calls), settings)
+        network = make_network(
+            part, components.denoise, table, conditioning, skip_rules(course, settings), dtype=components.device.dtype,
+            prediction=components.prediction,
         )
-        noise, sigmas = batch_noise(components, batch, part), make_sigmas(part, table)
-        start = first_latents(noise, sigmas)
-        done = denoise(part, network, start, sigmas, noise.draw, cancel=CancelToken(), on_step=lambda step, x0: None)
+        noise = batch_noise(components, batch, part, Txt2Img(), settings)
+        done = denoise(
+            part, network, first_latents(noise, course), course.levels, later_noise(noise, part, course), cancel=CancelToken(),
+            on_step=lambda step, x0: None, options=sampler_options(part, table, settings),
+        )
         latents = () if done is None else done.latents
         return [to_image(decode_picture(components, latent)) for latent in latents]
 
