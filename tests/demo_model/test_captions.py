@@ -8,7 +8,7 @@ import pytest
 
 from tools.demo_model.captions import COLOUR_WORDS, PLACE_WORDS, SKY_WORDS, SLOTS, STYLE_WORDS, THING_WORDS, plain_caption, plural, write_caption
 from tools.demo_model.scene import STYLES, Background, Item, Scene, make_scene, with_style
-from webui.engine.prompt.tokens import count_tokens
+from webui.engine.prompt.reading import count_tokens
 
 ONE = Scene((Item("apple", "orange", "medium", 0.27, 0.5),), Background("night"), "pixel art", "left")
 
