@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -85,6 +86,8 @@ def serve(options: LaunchOptions, folders: Folders) -> None:
     scheme = "https" if options.tls_certfile else "http"
     shown = f"{scheme}://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"
     server.ready = lambda: _say_ready(shown, options.browser)
+    gc.freeze()  # what is there now stays
+    gc.enable()
     studio.start()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises the signal again when it is done; close must still run
     try:
