@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.backend.conftest import Hashes
 from webui.backend.catalog import Catalog
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
@@ -18,19 +19,6 @@ from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 
 Generate = Callable[..., list[Picture]]
-
-
-class Hashes:
-    """Implements `catalog.HashStore` in memory."""
-
-    def __init__(self) -> None:
-        self.known: dict[tuple[str, float, int], str] = {}
-
-    def get(self, path: str, mtime: float, size: int) -> str | None:
-        return self.known.get((path, mtime, size))
-
-    def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
-        self.known[path, mtime, size] = sha256
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.backend.conftest import Hashes
 from webui.backend.catalog import Catalog
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
@@ -29,22 +30,11 @@ def there_is_a_device() -> None:
     assert torch.cuda.is_available(), "tests/gpu need a CUDA device; leave them out with -m 'not gpu'"
 
 
-class NoHashes(dict[str, str]):
-    """A hash store that forgets."""
-
-    def get(self, path: str, mtime: float, size: int) -> str | None:  # type: ignore[override]
-        """Nothing is known."""
-        return None
-
-    def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
-        """Forget."""
-
-
 def pictures(checkpoint: Path, options: DeviceOptions) -> list[Image.Image]:
     """The request on the device that the options say."""
     registries = Registries()
     register_tables(registries)
-    runtime = Runtime(options, Catalog([checkpoint.parent], NoHashes()), registries)
+    runtime = Runtime(options, Catalog([checkpoint.parent], Hashes()), registries)
     try:
         return [picture.image for picture in runtime.generate(REQUEST, RunTools(settings=PictureSettings(randn_source="CPU")))]
     finally:

@@ -51,6 +51,11 @@ class Job(Frozen):
     seed: int | None = None
     """The seed it runs with when the request says -1: drawn when it first starts, kept so that a requeued job goes on with the same pictures."""
 
+    def settings_for(self, request: GenerationRequest) -> PictureSettings:
+        """The settings of one run of this job: its own, with the overrides of a request that a script may have made. Raises
+        `pydantic.ValidationError`."""
+        return self.settings.revise(**request.settings)
+
 
 class JobView(Frozen):
     """A job as pages see it."""

@@ -53,7 +53,7 @@ class Saving:
     @property
     def settings(self) -> PictureSettings:
         """The job's settings with the overrides of this picture's request, which a script may have made."""
-        return self.job.settings.revise(**self.picture.plan.request.settings)
+        return self.job.settings_for(self.picture.plan.request)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class JobRun:
     def _settings(self, request: Txt2Img) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""
         try:
-            return self.job.settings.revise(**request.settings)
+            return self.job.settings_for(request)
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
