@@ -17,8 +17,8 @@ Fake = Callable[..., Path]
 def fake() -> Fake:
     """Write a safetensors file of zeros with these tensors: `fake(path, {"name": (2, 3)})`."""
 
-    def write(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
-        header, offset = {}, 0
+    def write(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Path:
+        header, offset = {"__metadata__": metadata or {}}, 0
         for name, shape in shapes.items():
             size = 2 * math.prod(shape)
             header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from webui.backend.identify import identify, read_header
+from webui.backend.identify import SUGGESTS_KEY, Identity, identify, read_header
 from webui.schema.errors import ModelError
+from webui.schema.model import Suggestions
 
 UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"
 CLIP = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
@@ -27,8 +28,8 @@ def _message(path: Path) -> str:
 
 
 def test_sd1(tiny_checkpoint: Path, tmp_path: Path, fake) -> None:
-    assert identify(tiny_checkpoint) == "sd1"
-    assert identify(fake(tmp_path / "lora vae inpainting xl.safetensors", SD1)) == "sd1"  # names say nothing
+    assert identify(tiny_checkpoint).family == "sd1"
+    assert identify(fake(tmp_path / "lora vae inpainting xl.safetensors", SD1)).family == "sd1"  # names say nothing
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,15 @@ def test_header_of_a_real_file(tiny_checkpoint: Path) -> None:
     header = read_header(tiny_checkpoint)
     assert header.shapes[UNET_IN] == (32, 4, 3, 3)
     assert "easel.config" in header.metadata
+
+
+def test_suggestions_of_a_file_are_read(tmp_path: Path, fake) -> None:
+    text = json.dumps({"prompts": ["a red house"], "width": 256, "height": 320, "cfg_scale": 5})
+    suggests = identify(fake(tmp_path / "a.safetensors", SD1, {SUGGESTS_KEY: text})).suggests
+    assert suggests == Suggestions(prompts=("a red house",), width=256, height=320, cfg_scale=5)
+    assert identify(fake(tmp_path / "b.safetensors", SD1)).suggests is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"width": 7}', '{"prompts": "no list"}', '{"other": 1}'])
+def test_nonsense_in_suggestions_does_not_cost_the_model(tmp_path: Path, fake, text: str) -> None:
+    assert identify(fake(tmp_path / "a.safetensors", SD1, {SUGGESTS_KEY: text})) == Identity("sd1")

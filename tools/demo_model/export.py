@@ -23,6 +23,17 @@ from tools.demo_model.sizes import DEMO
 from tools.demo_model.train import load_text_encoder, load_vae
 from webui.backend.families.sd1 import Sd1Modules, build_unet, to_ldm_weights
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config
+from webui.backend.identify import SUGGESTS_KEY
+from webui.schema.model import Suggestions
+
+SUGGESTS = Suggestions(
+    prompts=(
+        "a red house at night", "a yellow star in the night sky", "a pink flower on green hills", "a white boat by the sea",
+        "two purple balloons at sunset",
+    ),
+    width=256, height=256, cfg_scale=5,
+)
+"""What the page offers with the demo model. The first is what it proposes to a newcomer."""
 
 
 def export(folder: Path, out: Path, config: Sd1Config = DEMO) -> Path:
@@ -38,7 +49,7 @@ def export(folder: Path, out: Path, config: Sd1Config = DEMO) -> Path:
     modules = Sd1Modules(sized, inner.unet, load_vae(folder, config), load_text_encoder(folder, config))
     weights = {name: value.detach().to(torch.float16).contiguous() for name, value in to_ldm_weights(modules).items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, out, metadata={"format": "pt", CONFIG_KEY: sized.model_dump_json()})
+    save_file(weights, out, metadata={"format": "pt", CONFIG_KEY: sized.model_dump_json(), SUGGESTS_KEY: SUGGESTS.model_dump_json(exclude_none=True)})
     return out
 
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.demo_model.captions import write_caption
 from tools.demo_model.latents import LatentCache, measure_scaling
 from tools.demo_model.loop import Limits, generator_of_step, load_state, save_atomically, train_loop
+from tools.demo_model.muon import Muon
 from tools.demo_model.pyramid import NOISE_SPREAD, InnerUNet, reduce
 from tools.demo_model.scene import Scene, make_scene
 from tools.demo_model.sizes import DEMO, SMOKE
@@ -45,10 +46,10 @@ class Recipe:
 
     stage: str = "inner"
     batch: int = 32
-    rate: float = 1e-3
+    rate: float = 2e-3
     decay: float = 0.996
     final_share: float = 0.3
-    """The learning rate falls linearly to 5 % over this last share of the steps."""
+    """The learning rate falls linearly to 3 % over this last share of the steps."""
 
     easy: float = 0.5
     """Share of each batch that shows one flat thing; the rest is any scene."""
@@ -76,10 +77,10 @@ class UNetTraining:
         elif state:
             self.start = state["start"]
         self.inner.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.optimizer = torch.optim.AdamW(self.inner.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.optimizer = Muon(self.inner.parameters(), recipe.rate, recipe.rate / 2)
         self.average = [value.detach().clone() for value in self.inner.parameters()]
         if state and state["stage"] == recipe.stage:
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(state["muon"])
             names = [name for name, _ in self.inner.named_parameters()]
             self.average = [state["average"][name].to(self.device, memory_format=torch.preserve_format) for name in names]
         self.text_encoder = load_text_encoder(folder, config).to(self.device)  # pyright: ignore[reportArgumentType]
@@ -95,7 +96,6 @@ class UNetTraining:
         return train_loop(self.first, limits, self._step, self._save, self.log)
 
     def _step(self, step: int) -> dict[str, float]:
-        self._set_rate(step)
         luck = generator_of_step(step)
         numbers, captions = self._choose(step, luck)
         clean = self.latents[numbers].float() * self.scaling
@@ -114,10 +114,10 @@ class UNetTraining:
             guess = self.inner(noisy, timesteps, context) if self.recipe.stage == "inner" else self.inner.unet(noisy, timesteps, context).sample
         errors = (guess.float() - noise).square().mean((1, 2, 3)).cpu()
         loss = (errors * weigh(ratio)).mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(self._share_of_rate(step))
         self._follow(step)
         high = timesteps.cpu() > 700
         return {"loss": loss.item(), "error": errors.mean().item(), "x0_high": (errors / ratio)[high].mean().item() if high.any() else 0.0}
@@ -132,11 +132,11 @@ class UNetTraining:
         chosen: Sequence[Scene] = [self.scenes[number] for number in numbers.tolist()]
         return numbers, ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in chosen]
 
-    def _set_rate(self, step: int) -> None:
+    def _share_of_rate(self, step: int) -> float:
+        """Rises over 50 steps, falls linearly over the last share of them."""
         recipe, done = self.recipe, step - self.start
         falling = min(1.0, (self._total - step) / max(1.0, recipe.final_share * (self._total - self.start)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate * min(1.0, (done + 1) / 50) * max(0.05, falling)
+        return min(1.0, (done + 1) / 50) * max(0.03, falling)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
@@ -148,7 +148,7 @@ class UNetTraining:
     def _save(self, step: int) -> None:
         names = [name for name, _ in self.inner.named_parameters()]
         save_atomically(self.file, {
-            "weights": self.inner.state_dict(), "average": dict(zip(names, self.average, strict=True)), "optimizer": self.optimizer.state_dict(),
+            "weights": self.inner.state_dict(), "average": dict(zip(names, self.average, strict=True)), "muon": self.optimizer.state_dict(),
             "step": step, "start": self.start, "stage": self.recipe.stage, "scaling": self.scaling,
         })
 
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--scenes", type=int, default=6000, help="drawn and encoded before training begins")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--easy", type=float, default=0.5, help="share of each batch that shows one flat thing")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()

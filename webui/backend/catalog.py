@@ -149,14 +149,17 @@ class Catalog:
         return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
     def _entry(self, name: str, path: Path, stat: os.stat_result) -> Checkpoint:
-        family = error = None
+        identity = error = None
         try:
-            family = identify(path)
+            identity = identify(path)
         except ModelError as reason:
             error = reason.message
             log.info("checkpoint %s: %s", name, reason.message)
         known = self._hashes.get(str(path), stat.st_mtime, stat.st_size)
-        return Checkpoint(name=name, path=str(path), size=stat.st_size, mtime=stat.st_mtime, family=family, error=error, sha256=known)
+        return Checkpoint(
+            name=name, path=str(path), size=stat.st_size, mtime=stat.st_mtime, error=error, sha256=known,
+            family=identity.family if identity else None, suggests=identity.suggests if identity else None,
+        )
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -6,13 +6,22 @@ Goes by the shapes of named weights, never by the file's name. Format of the hea
 from __future__ import annotations
 
 import json
+import logging
 import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from webui.schema.errors import ModelError
+from webui.schema.model import Suggestions
+
+log = logging.getLogger(__name__)
+
+SUGGESTS_KEY = "easel.suggests"
+"""Metadata key under which a file carries `Suggestions` as JSON."""
 
 HEADER_LIMIT = 100_000_000
 """Bytes; the limit of the safetensors library itself."""
@@ -44,7 +53,15 @@ class Kind:
     reason: str | None = None
 
 
-def identify(path: Path) -> str:
+@dataclass(frozen=True)
+class Identity:
+    """What a file is, and what it says of itself."""
+
+    family: str
+    suggests: Suggestions | None = None
+
+
+def identify(path: Path) -> Identity:
     """The family of the file. Raises `ModelError` at field `checkpoint` with the reason when we cannot run it."""
     if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
         raise _refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
@@ -54,7 +71,17 @@ def identify(path: Path) -> str:
         raise _refusal(path, "is not a model of a family known to Easel", "Supported: Stable Diffusion 1.x in one .safetensors file.")
     if kind.reason is not None:
         raise _refusal(path, f"is {kind.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
-    return kind.name
+    return Identity(kind.name, _suggestions(path, header))
+
+
+def _suggestions(path: Path, header: Header) -> Suggestions | None:
+    """Nonsense in there is logged and ignored: the model itself is none the worse."""
+    text = header.metadata.get(SUGGESTS_KEY)
+    try:
+        return Suggestions.model_validate_json(text) if text else None
+    except ValidationError as error:
+        log.warning("%s: its %s is ignored: %s", path.name, SUGGESTS_KEY, error.errors(include_url=False)[0]["msg"])
+        return None
 
 
 def read_header(path: Path) -> Header:

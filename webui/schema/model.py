@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from webui.schema.base import Frozen
+
+
+class Suggestions(Frozen):
+    """What a model's file says it is good at: prompts to begin with, and the size and guidance it was made for."""
+
+    prompts: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=20)] = ()
+    width: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
+    height: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
+    cfg_scale: float | None = Field(default=None, ge=0, le=100)
 
 
 class Checkpoint(Frozen):
@@ -17,6 +30,8 @@ class Checkpoint(Frozen):
 
     error: str | None = None
     sha256: str | None = None
+    suggests: Suggestions | None = None
+    """What the page offers with this model, when its file says so."""
 
     @property
     def title(self) -> str:
