@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
 from webui.backend.families.sd1 import build_text_encoder, build_unet, build_vae, scaled_linear_alphas
 from webui.backend.families.sd1_config import Sd1Config
+
+Gradients = tuple[Tensor | None, ...]
 
 DROPPED = 0.1
 """Share of captions that are replaced by the empty one, for classifier-free guidance."""
@@ -77,8 +80,14 @@ class UNetTraining:
         elif state:
             self.start = state["start"]
         self.inner.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.optimizer = Muon(self.inner.parameters(), recipe.rate, recipe.rate / 2)
-        self.average = [value.detach().clone() for value in self.inner.parameters()]
+        self.parameters = list(self.inner.parameters())
+        # Two threads with half a batch each wait for each other once a step; two threads of every kernel wait a thousand times, which is slow as soon
+        # as anything else runs on the machine. The inner stage changes modules while it runs, so it has one.
+        kernel_threads = torch.get_num_threads()
+        self.workers = min(recipe.batch, kernel_threads) if recipe.device == "cpu" and recipe.stage == "whole" else 1
+        self.pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(kernel_threads // self.workers,))
+        self.optimizer = Muon(self.parameters, recipe.rate, recipe.rate / 2)
+        self.average = [value.detach().clone() for value in self.parameters]
         if state and state["stage"] == recipe.stage:
             self.optimizer.load_state_dict(state["muon"])
             names = [name for name, _ in self.inner.named_parameters()]
@@ -106,21 +115,28 @@ class UNetTraining:
         ratio = (share / (1 - share)).flatten()
         if self.recipe.stage == "inner":
             noisy, noise, ratio = reduce(noisy), reduce(noise) / NOISE_SPREAD, ratio / NOISE_SPREAD**2
-        noisy, noise, timesteps = (tensor.to(self.device) for tensor in (noisy, noise, timesteps))
         with torch.no_grad():
             context = self.text_encoder(tokenize(captions).to(self.device)).last_hidden_state
+        whole = (noisy.to(self.device), timesteps.to(self.device), context, noise.to(self.device), weigh(ratio).to(self.device) / len(numbers))
+        parts = zip(*(tensor.chunk(self.workers) for tensor in whole), strict=True)
+        answers = list(self.pool.map(lambda part: self._gradients(*part), parts))
+        for parameter, *gradients in zip(self.parameters, *(gradients for gradients, _ in answers), strict=True):
+            parameter.grad = None if gradients[0] is None else sum(gradients[1:], gradients[0])
+        errors = torch.cat([errors for _, errors in answers])
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step(self._share_of_rate(step), self.pool)
+        self._follow(step)
+        high = timesteps.cpu() > 700
+        loss = (errors * weigh(ratio)).mean()
+        return {"loss": loss.item(), "error": errors.mean().item(), "x0_high": (errors / ratio)[high].mean().item() if high.any() else 0.0}
+
+    def _gradients(self, noisy: Tensor, timesteps: Tensor, context: Tensor, noise: Tensor, weights: Tensor) -> tuple[Gradients, Tensor]:
+        """Gradients of Σ weights · error in the order of `parameters`, and the errors of a part of a batch."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             noisy = noisy.contiguous(memory_format=torch.channels_last)
             guess = self.inner(noisy, timesteps, context) if self.recipe.stage == "inner" else self.inner.unet(noisy, timesteps, context).sample
-        errors = (guess.float() - noise).square().mean((1, 2, 3)).cpu()
-        loss = (errors * weigh(ratio)).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
-        self.optimizer.step(self._share_of_rate(step))
-        self._follow(step)
-        high = timesteps.cpu() > 700
-        return {"loss": loss.item(), "error": errors.mean().item(), "x0_high": (errors / ratio)[high].mean().item() if high.any() else 0.0}
+        errors = (guess.float() - noise).square().mean((1, 2, 3))
+        return torch.autograd.grad((errors * weights).sum(), self.parameters, allow_unused=True), errors.detach().cpu()
 
     def _choose(self, step: int, luck: torch.Generator) -> tuple[Tensor, list[str]]:
         """Numbers of scenes and their captions for one step."""
@@ -142,7 +158,7 @@ class UNetTraining:
     def _follow(self, step: int) -> None:
         """The exponential average; short at first, so that the untrained start is forgotten."""
         decay = min(self.recipe.decay, (1 + step - self.start) / (10 + step - self.start))
-        for mean, value in zip(self.average, self.inner.parameters(), strict=True):
+        for mean, value in zip(self.average, self.parameters, strict=True):
             mean.lerp_(value, 1 - decay)
 
     def _save(self, step: int) -> None:
