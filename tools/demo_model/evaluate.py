@@ -10,10 +10,12 @@ another scene's prompt).
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +78,17 @@ class Studio:
         schedule = next((entry for entry in registries.schedulers.values() if entry.name == spec.scheduler), None)
         self._pass = Pass(steps, cfg, 256, 256, spec, schedule)
 
+    def with_cfg(self, cfg: float) -> Studio:
+        """The same at another CFG scale, sharing the model."""
+        other = copy.copy(self)
+        other._pass = replace(self._pass, cfg=cfg)
+        return other
+
     @torch.inference_mode()
-    def draw(self, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]:
+    def draw(self, prompts: Sequence[str], seed: int = 0, negative: str = "") -> list[Image.Image]:
         """One picture a prompt, at 256 pixels, made together; the seeds count up from `seed`."""
         components, part = self.components, self._pass
-        batch = Batch(0, tuple(prompts), ("",) * len(prompts), tuple(range(seed, seed + len(prompts))))
+        batch = Batch(0, tuple(prompts), (negative,) * len(prompts), tuple(range(seed, seed + len(prompts))))
         settings = PictureSettings()
         table = make_table(components.alphas_cumprod, part, settings)
         course = make_course(part, table, settings)
