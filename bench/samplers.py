@@ -30,11 +30,11 @@ class Instant:
     def __init__(self) -> None:
         self.calls = 0
 
-    def x0(self, x: Tensor, sigma: Tensor) -> Guided:
+    def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`. Half of x, so that DPM adaptive finds an end."""
         return self._answer(x * 0.5)
 
-    def eps(self, x: Tensor, t: Tensor) -> Guided:
+    def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.eps`."""
         return self._answer(x * 0.5)
 

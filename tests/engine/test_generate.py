@@ -27,6 +27,13 @@ def test_what_is_asked_for_shows(generate, pixels, change: dict) -> None:
     assert changed.std() > 10
 
 
+def test_cfg_rescale_calms_a_high_cfg_scale(generate, pixels) -> None:
+    plain, burnt, calm = (pixels(generate(**change)[0]) for change in ({}, {"cfg_scale": 30}, {"cfg_scale": 30, "cfg_rescale": 1.0}))
+    assert np.abs(burnt - calm).mean() > 2
+    assert calm.std() < burnt.std()
+    assert np.abs(plain - burnt).mean() > 2
+
+
 def test_schedule_type_shows(generate) -> None:
     automatic, karras, uniform = (generate(scheduler=name)[0] for name in ("Automatic", "Karras", "Uniform"))
     assert automatic.image.tobytes() == karras.image.tobytes() != uniform.image.tobytes()

@@ -10,8 +10,11 @@ import torch
 from webui.backend.components import ModuleCall, Residuals
 from webui.backend.families.sd1 import scaled_linear_alphas
 from webui.engine.conditioning import Conditioning
+from webui.engine.guidance import Guidance
 from webui.engine.network import GuidedNetwork
-from webui.engine.schedules import SigmaTable
+from webui.engine.samplers.contract import SamplerOptions
+from webui.engine.samplers.euler import sample_euler
+from webui.engine.schedules import FlowTable, SigmaTable
 
 TABLE = SigmaTable(scaled_linear_alphas(0.00085, 0.012, 1000))
 X = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -79,6 +82,79 @@ def test_a_perfect_module_gives_the_picture_back(prediction: str) -> None:
     network = GuidedNetwork(module, TABLE, Conditioning(_context(0.0), None), 1.0, prediction=prediction)
     torch.testing.assert_close(network.x0(picture + sigma * noise, sigma).value, picture, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(network.eps(a**0.5 * picture + (1 - a) ** 0.5 * noise, t).value, noise, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_perfect_flow_module_gives_the_picture_back(shift: float) -> None:
+    """Both faces put the question at the same place of the flow, whatever space their sampler works in."""
+    table = FlowTable(shift)
+    picture, noise = X, torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    t = torch.tensor(600)
+    sigma, a = table.sigmas[600], table.alphas_cumprod[600]
+
+    def module(call: ModuleCall) -> torch.Tensor:
+        assert call.t.tolist() == pytest.approx([1000 * float(sigma)] * len(call.t), abs=1e-2)
+        torch.testing.assert_close(call.x, (1 - sigma) * picture + sigma * noise, atol=1e-4, rtol=1e-4)
+        return noise - picture
+
+    network = GuidedNetwork(module, table, Conditioning(_context(0.0), None), 1.0, prediction="flow")
+    torch.testing.assert_close(network.x0((1 - sigma) * picture + sigma * noise, sigma).value, picture, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(network.eps(a**0.5 * picture + (1 - a) ** 0.5 * noise, t).value, noise, atol=1e-4, rtol=1e-4)
+
+
+def test_a_flow_is_walked_to_its_picture() -> None:
+    """The flow of a single picture is a straight line: Euler's steps over the table's sigmas, from pure noise at sigma 1, end in it."""
+    table, picture = FlowTable(), X
+
+    def module(call: ModuleCall) -> torch.Tensor:
+        return (call.x - picture) / (call.t[0] / 1000)
+
+    sigmas = torch.cat([table.sigma_of(torch.linspace(999, 100, 8)), torch.zeros(1)])
+    assert sigmas[0] == 1
+    network = GuidedNetwork(module, table, Conditioning(_context(0.0), None), 1.0, prediction="flow")
+    start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    end = sample_euler(network, start, sigmas, lambda: torch.zeros_like(X), SamplerOptions(), lambda *step: None)
+    torch.testing.assert_close(end, picture, atol=1e-4, rtol=1e-4)
+
+
+class Two:
+    """A module with one output for the prompt (context 1) and another for the negative prompt."""
+
+    def __init__(self) -> None:
+        noise = torch.Generator().manual_seed(5)
+        self.cond, self.uncond = torch.randn(2, 4, 8, 8, generator=noise), torch.randn(2, 4, 8, 8, generator=noise)
+
+    def __call__(self, call: ModuleCall) -> torch.Tensor:
+        first = call.context[:, 0, 0].reshape(-1, 1, 1, 1) > 0
+        return torch.where(first, self.cond.repeat(len(call.x) // 2, 1, 1, 1), self.uncond.repeat(len(call.x) // 2, 1, 1, 1))
+
+
+def _rescaled(module: Two, cfg: float, phi: float) -> torch.Tensor:
+    """Lin et al. 2023, equations 14 to 16, picture by picture."""
+    found = []
+    for cond, uncond in zip(module.cond, module.uncond, strict=True):
+        guided = uncond + (cond - uncond) * cfg
+        found.append(phi * guided * (cond.std() / guided.std()) + (1 - phi) * guided)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "flow"])
+@pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
+def test_cfg_rescale_is_about_the_module_s_output(prediction: str, phi: float) -> None:
+    module, table = Two(), FlowTable() if prediction == "flow" else TABLE
+    conditioning = Conditioning(_context(1.0), _context(-1.0))
+    network = GuidedNetwork(module, table, conditioning, Guidance(7.0, rescale=phi), prediction=prediction)
+    alone = GuidedNetwork(lambda call: _rescaled(module, 7.0, phi), table, Conditioning(_context(1.0), None), 1.0, prediction=prediction)
+    sigma = table.sigmas[600]
+    torch.testing.assert_close(network.x0(X, sigma).value, alone.x0(X, sigma).value, atol=1e-4, rtol=1e-4)
+    t = torch.tensor(600)
+    torch.testing.assert_close(network.eps(X, t).value, alone.eps(X, t).value, atol=1e-4, rtol=1e-4)
+
+
+def test_cfg_rescale_without_a_negative_prompt_is_nothing() -> None:
+    module = Two()
+    network = GuidedNetwork(module, TABLE, Conditioning(_context(1.0), _context(-1.0)), Guidance(1.0, rescale=1.0))
+    assert torch.equal(network.eps(X, torch.tensor(600)).value, module.cond)
 
 
 def test_module_runs_in_its_own_precision_and_the_rest_in_float32() -> None:

@@ -31,11 +31,11 @@ class Gaussian:
 
     MEAN, SPREAD = 0.4, 0.5
 
-    def x0(self, x: torch.Tensor, sigma: torch.Tensor) -> Guided:
+    def x0(self, x: torch.Tensor, sigma: torch.Tensor, *, ahead: bool = False) -> Guided:
         value = self.MEAN + self.SPREAD**2 / (self.SPREAD**2 + sigma**2) * (x - self.MEAN)
         return Guided(value, value, value, 0)
 
-    def eps(self, x: torch.Tensor, t: torch.Tensor) -> Guided:
+    def eps(self, x: torch.Tensor, t: torch.Tensor, *, ahead: bool = False) -> Guided:
         a = ALPHAS[int(t)]
         value = (1 - a).sqrt() / (a * self.SPREAD**2 + 1 - a) * (x - a.sqrt() * self.MEAN)
         return Guided(value, value, value, 0)

@@ -70,6 +70,17 @@ def test_a_line_of_a1111_becomes_a_request() -> None:
     assert found.comments == ("The checkpoint folder/some model.safetensors has the right name but another hash (ababababab, not abababab00).",)
 
 
+@pytest.mark.parametrize("key", ["CFG Rescale phi", "CFG Rescale", "CFG Rescale φ", "CFG rescale"])
+def test_cfg_rescale_under_every_name(key: str) -> None:
+    found = read_metadata(f"{LINE}, {key}: 0.7".encode(), KNOWN)
+    assert found.request is not None and found.request.cfg_rescale == 0.7 and not any("Not used" in comment for comment in found.comments)
+
+
+def test_cfg_rescale_is_written_when_it_is_on() -> None:
+    lines = [write_infotext(make_plan(Txt2Img(seed=1, cfg_rescale=phi), CHECKPOINT, REGISTRIES), 0, None) for phi in (0.0, 0.55)]
+    assert "Rescale" not in lines[0] and ", CFG Rescale phi: 0.55, " in lines[1]
+
+
 def test_everything_changed_is_commented() -> None:
     line = (
         "x\nSteps: 2000, Sampler: Foo Karras, Schedule type: Bar, CFG scale: 7, Seed: 1, Size: 100x9000, Model hash: 0123456789, Model: other, "

@@ -38,6 +38,9 @@ class ModuleCall:
     """What attention processors are handed along (masks, scales)."""
 
 
+Prediction = Literal["epsilon", "v", "flow"]
+"""What a denoiser was trained to predict: the noise, v = sqrt(a) noise - sqrt(1 - a) picture, or the flow noise - picture."""
+
 Denoise = Callable[[ModuleCall], Tensor]
 """A family's denoiser: its raw prediction, shaped like x."""
 
@@ -66,7 +69,7 @@ class Components:
     denoise: Denoise
     encode_text: EncodeText
     autoencoder: Autoencoder
-    prediction: Literal["epsilon", "v"]
+    prediction: Prediction
     alphas_cumprod: Tensor
     """(1000,) float32 on the CPU."""
 

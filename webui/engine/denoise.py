@@ -11,6 +11,7 @@ from webui.engine.cancel import CancelToken
 from webui.engine.course import load_function
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Network, Noise, NoiseBetween, SamplerOptions
+from webui.engine.step_hooks import PassHooks
 
 OnStep = Callable[[int, Tensor], None]
 """finished steps, x0 (batch, channels, height, width)"""
@@ -30,7 +31,7 @@ class _Stopped(Exception):
 
 def denoise(
     part: Pass, network: Network, latents: Tensor, levels: Tensor, noise: Noise | NoiseBetween, *, cancel: CancelToken, on_step: OnStep,
-    options: SamplerOptions | None = None,
+    options: SamplerOptions | None = None, hooks: PassHooks | None = None,
 ) -> Denoised | None:
     """Sample. None when it was stopped before the first step was finished, so that there is nothing to keep. Raises what the model raises.
 
@@ -49,6 +50,7 @@ def denoise(
     if cancel.stop:
         return None
     try:
-        return Denoised(sampler(network, latents, levels, noise, options or SamplerOptions(), step), partial=False)
+        result = sampler(network, latents, levels, noise, options or SamplerOptions(), step)
+        return Denoised(result if hooks is None else hooks.after_step(result), partial=False)
     except _Stopped:
         return None if last is None else Denoised(last, partial=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from webui.backend.components import Denoise
+from webui.backend.components import Denoise, Prediction
 from webui.engine.conditioning import Conditions
 from webui.engine.guidance import Guidance, SkipRules
 from webui.engine.network import GuidedNetwork
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Guided, Network
 from webui.engine.schedules import SigmaTable
+from webui.engine.step_hooks import PassHooks, StepNetwork
 
 
 class ConsistencyNetwork:
@@ -26,16 +26,16 @@ class ConsistencyNetwork:
     def __init__(self, network: Network, table: SigmaTable) -> None:
         self._network, self._table = network, table
 
-    def x0(self, x: Tensor, sigma: Tensor) -> Guided:
+    def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`."""
         time = float(self._table.t_of(sigma)) * 10
         scale = time**2 + self.SIGMA_DATA**2
         skip, out = self.SIGMA_DATA**2 / scale, time / scale**0.5
-        return _each(self._network.x0(x, sigma), lambda value: out * value + skip * x)
+        return _each(self._network.x0(x, sigma, ahead=ahead), lambda value: out * value + skip * x)
 
-    def eps(self, x: Tensor, t: Tensor) -> Guided:
+    def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.eps`."""
-        return self._network.eps(x, t)
+        return self._network.eps(x, t, ahead=ahead)
 
 
 class MaskedNetwork:
@@ -49,26 +49,30 @@ class MaskedNetwork:
         """x with the picture where it is kept."""
         return x * (1 - self._keep) + self._picture * self._keep
 
-    def x0(self, x: Tensor, sigma: Tensor) -> Guided:
+    def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`."""
-        guided = self._network.x0(x, sigma)
+        guided = self._network.x0(x, sigma, ahead=ahead)
         return replace(guided, value=self.blend(guided.value))
 
-    def eps(self, x: Tensor, t: Tensor) -> Guided:
+    def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.eps`."""
-        return self._network.eps(self.blend(x), t)
+        return self._network.eps(self.blend(x), t, ahead=ahead)
 
 
 def make_network(
     part: Pass, denoise: Denoise, table: SigmaTable, conditioning: Conditions, skip: SkipRules, *, batched: bool = True,
-    dtype: torch.dtype = torch.float32, prediction: Literal["epsilon", "v"] = "epsilon",
+    dtype: torch.dtype = torch.float32, prediction: Prediction = "epsilon", hooks: PassHooks | None = None,
 ) -> Network:
     """The guided network of a pass, as its sampler needs it. A consistency model's answer is taken as epsilon whatever the model predicts, as in
     A1111."""
-    guidance = Guidance(part.guidance, batched, skip)
-    if not part.sampler.consistency:
-        return GuidedNetwork(denoise, table, conditioning, guidance, dtype=dtype, prediction=prediction)
-    return ConsistencyNetwork(GuidedNetwork(denoise, table, conditioning, guidance, dtype=dtype), table)
+    guidance = Guidance(part.guidance, batched, skip, part.cfg_rescale)
+    consistency = part.sampler.consistency
+    network: Network = GuidedNetwork(
+        denoise, table, conditioning, guidance, dtype=dtype, prediction="epsilon" if consistency else prediction, hooks=hooks,
+    )
+    if consistency:
+        network = ConsistencyNetwork(network, table)
+    return network if hooks is None else StepNetwork(network, hooks)
 
 
 def _each(guided: Guided, change: Callable[[Tensor], Tensor]) -> Guided:

@@ -19,12 +19,13 @@ from webui.engine.plan import Batch, Plan
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
 from webui.engine.prompt.schedule import Timing
+from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
 from webui.engine.tools import Picture, RunTools, Step
-from webui.plugins.host import PluginHost
+from webui.plugins.host import Hearing, PluginHost
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,13 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     """
     tools.cancel.raise_if_interrupted()
     report = _Reporter(plan, tools)
+    hearing = shop.host.listen(*POINTS) if shop.host else None
     with shop.manager.lease(plan.checkpoint, tools.machine.checkpoints_in_memory, lambda: report("loading", plan.batches[0])) as components:
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
             tools.cancel.begin_batch()
-            denoised = _sample(plan, batch, components, shop, tools)
+            denoised = _sample(plan, batch, components, shop, tools, hearing)
             if denoised is None:
                 tools.cancel.raise_if_interrupted()
                 continue
@@ -68,7 +70,9 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
 
 
 @torch.inference_mode()
-def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, tools: RunTools) -> Denoised | None:
+def _sample(
+    plan: Plan, batch: Batch, components: Components, shop: Workshop, tools: RunTools, hearing: Hearing | None,
+) -> Denoised | None:
     """Encode → latents → denoise, for one batch. None when it was stopped before its first step was finished."""
     report = _Reporter(plan, tools)
     part = plan.passes[0]
@@ -80,9 +84,10 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
     conditioning = encode(components, shop.prompts, reading, part.guidance, timing, tools.settings)
     table = make_table(components.alphas_cumprod, part, tools.settings)
     course = make_course(part, table, tools.settings)
+    hooks = PassHooks(hearing, plan.request, part) if hearing else None
     network = make_network(
         part, components.denoise, table, conditioning, skip_rules(course, tools.settings), batched=tools.settings.batch_cond_uncond,
-        dtype=components.device.dtype, prediction=components.prediction,
+        dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
     )
     noise = batch_noise(components, batch, part, plan.request, tools.settings)
     options = sampler_options(part, table, tools.settings)
@@ -97,7 +102,7 @@ def _sample(plan: Plan, batch: Batch, components: Components, shop: Workshop, to
     try:
         denoised = denoise(
             part, network, first_latents(noise, course), course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step,
-            options=options,
+            options=options, hooks=hooks,
         )
     finally:
         _end(previews)

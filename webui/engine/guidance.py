@@ -37,3 +37,5 @@ class Guidance:
     """Run both prompts in one module call where they are equally long (`batch_cond_uncond`)."""
 
     skip: SkipRules = SkipRules()
+    rescale: float = 0.0
+    """phi of Lin et al. 2023, 0 … 1: how far the guided prediction is brought back to the spread of the prompt's own."""

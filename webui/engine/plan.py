@@ -38,6 +38,9 @@ class Pass:
     exact_steps: bool = False
     """With a strength: do all `steps`, instead of that share of them."""
 
+    cfg_rescale: float = 0.0
+    """See `Guidance.rescale`."""
+
     @property
     def guidance(self) -> float:
         """The CFG scale the network works with. A sampler that divides it needs the negative prompt always, so for it that is never exactly 1."""
@@ -108,7 +111,7 @@ def make_plan(
     batches = tuple(
         Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size]) for first in range(0, count * size, size)
     )
-    only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule)
+    only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule, cfg_rescale=request.cfg_rescale)
     extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings or PictureSettings()))
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
 

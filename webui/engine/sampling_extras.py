@@ -80,6 +80,8 @@ def _sampler(part: Pass, settings: PictureSettings) -> Iterator[tuple[str, objec
 
 def _guidance(part: Pass, settings: PictureSettings) -> Iterator[tuple[str, object]]:
     """A1111 writes NGMS once it has left a negative prompt out: not with timestep samplers, whose timesteps stay above it, nor in a single call."""
+    if part.cfg_rescale:
+        yield "CFG Rescale phi", part.cfg_rescale
     if settings.skip_early_cond:
         yield "Skip Early CFG", settings.skip_early_cond
     calls = part.steps * (2 if part.sampler.second_order else 1)

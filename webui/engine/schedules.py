@@ -79,6 +79,29 @@ class ConsistencyTable(SigmaTable):
         return self._nearest(sigma.log()) * self.SKIP + (self.SKIP - 1)
 
 
+class FlowTable(SigmaTable):
+    """For flow prediction: sigma is the share of noise in x = (1 - sigma) picture + sigma noise, and the model is told 1000 sigma. Timesteps are
+    evenly spaced, then shifted towards the noise: shift s / (1 + (shift - 1) s) (Esser et al. 2024, https://arxiv.org/abs/2403.03206, eq. 23)."""
+
+    def __init__(self, shift: float = 3.0, timesteps: int = 1000) -> None:
+        sigmas = _shifted(torch.arange(1, timesteps + 1, dtype=torch.float32) / timesteps, shift)
+        super().__init__((1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2))
+        self.sigmas, self.log_sigmas = sigmas, sigmas.log()
+        self.shift = shift
+
+    def sigma_of(self, t: Tensor) -> Tensor:
+        """Sigma at timesteps in [0, len - 1], which may be fractional."""
+        return _shifted((t.float() + 1) / len(self.sigmas), self.shift)
+
+    def t_of(self, sigma: Tensor) -> Tensor:
+        """What the model is told at these sigmas."""
+        return sigma * len(self.sigmas)
+
+
+def _shifted(share: Tensor, shift: float) -> Tensor:
+    return shift * share / (1 + (shift - 1) * share)
+
+
 def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
     """The table shifted and scaled so that its last entry is pure noise: Lin et al. 2023, https://arxiv.org/abs/2305.08891, algorithm 1."""
     roots = alphas_cumprod.to("cpu", torch.float32).sqrt()

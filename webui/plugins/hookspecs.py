@@ -1,6 +1,7 @@
 """Every hook, one sentence each. A plugin implements one by a function of the same name marked `@hookimpl`, naming only the arguments it wants.
 
-docs/hooks.md shows each with an example; a hook without a test and a page fails the build.
+docs/hooks.md shows each with an example; a hook without a test and a page fails the build. Those of the loop speak in tensors and in the dataclasses
+of `webui.sdk.engine`, which are not named here because this module needs no torch.
 """
 
 from __future__ import annotations
@@ -41,6 +42,31 @@ def shutdown() -> None:
 @hookspec
 def revise_request(request: Txt2Img) -> Txt2Img | None:
     """Return a changed request before it is queued, or None to leave it; raise `WebuiError` to refuse it with words for the person."""
+
+
+@hookspec
+def before_step(latents: Any, state: Any) -> Any:
+    """Return changed latents before the first model call of a step, or None to leave them."""
+
+
+@hookspec
+def model_input(inputs: Any, state: Any) -> Any:
+    """Return other latents, noise level or prompts for this one model call, or None to leave them; the sampler does not see the change."""
+
+
+@hookspec
+def after_output(output: Any, state: Any) -> Any:
+    """Return changed answers of the model, prompt and negative prompt apart, or None to leave them."""
+
+
+@hookspec
+def after_guidance(guided: Any, output: Any, state: Any) -> Any:
+    """Return another guided answer, or None to leave it; `output` has the answers that it was made of."""
+
+
+@hookspec
+def after_step(latents: Any, state: Any) -> Any:
+    """Return changed latents at the end of a step, or None to leave them; after the last step they are what is decoded."""
 
 
 @hookspec

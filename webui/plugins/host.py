@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -18,6 +18,8 @@ from webui.schema.errors import WebuiError
 log = logging.getLogger(__name__)
 
 FAULT_LIMIT = 3
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -82,8 +84,13 @@ class PluginHost:
             self.on_fault(plugin_id, message)
 
     def has(self, hook: str) -> bool:
-        """True when some plugin implements the hook; the step loop asks once per run, so an unused hook is free."""
+        """True when some plugin implements the hook."""
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
+    def listen(self, *hooks: str) -> Hearing | None:
+        """Those who implement one of the hooks, for one run; None when there are none."""
+        heard = {hook: self._implementations(hook) for hook in hooks}
+        return Hearing(self, heard) if any(heard.values()) else None
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """Call every implementation by itself, in registration order; returns the results that are not None."""
@@ -110,6 +117,32 @@ class PluginHost:
         except Exception as error:  # the plugin host is one of the three places that may catch everything
             self.fault(implementation.plugin_name, hook, error)
             return None
+
+
+class Hearing:
+    """The plugins that are heard during one run. One that fails, or gives what cannot be used, is named and left out for the rest of the run."""
+
+    def __init__(self, host: PluginHost, heard: dict[str, list[pluggy.HookImpl]]) -> None:
+        self._host = host
+        self._heard = heard
+
+    def revise(self, hook: str, argument: str, value: T, check: Callable[[T, object], None], **arguments: Any) -> T:
+        """Like `PluginHost.revise`. `check(old, new)` raises for an answer that cannot be used."""
+        for implementation in tuple(self._heard[hook]):
+            try:
+                result = _call(implementation, arguments | {argument: value})
+                if result is not None:
+                    check(value, result)
+                    value = result
+            except WebuiError:
+                raise  # a plugin may refuse with words for the person
+            except Exception as error:  # the plugin host is one of the three places that may catch everything
+                self._leave_out(implementation.plugin_name)
+                self._host.fault(implementation.plugin_name, hook, error)
+        return value
+
+    def _leave_out(self, plugin_id: str) -> None:
+        self._heard = {hook: [item for item in heard if item.plugin_name != plugin_id] for hook, heard in self._heard.items()}
 
 
 def _call(implementation: pluggy.HookImpl, arguments: dict[str, Any]) -> Any:

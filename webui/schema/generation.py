@@ -53,6 +53,11 @@ class GenerationRequest(Frozen):
     batch_count: Annotated[int, Field(ge=1, le=10_000), Slider(label="batch_count", minimum=1, maximum=100, step=1, elem="batch_count")] = 1
     batch_size: Annotated[int, Field(ge=1, le=64), Slider(label="batch_size", minimum=1, maximum=8, step=1, elem="batch_size")] = 1
     cfg_scale: Annotated[float, Field(ge=0, le=100), Slider(label="cfg_scale", minimum=1, maximum=30, step=0.5, elem="cfg_scale")] = 7.0
+    cfg_rescale: Annotated[
+        float, Field(ge=0, le=1), Slider(label="cfg_rescale", info="cfg_rescale_info", minimum=0, maximum=1, step=0.05, elem="cfg_rescale")
+    ] = 0.0
+    """phi of Lin et al. 2023, https://arxiv.org/abs/2305.08891, section 3.4: against pictures burnt by a high CFG scale; 0 = off."""
+
     seed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="seed", precision=0, elem="seed")] = -1
     subseed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="subseed", precision=0, elem="subseed")] = -1
     """Seed of the variation; -1 = random. Used when `subseed_strength` is not 0."""

@@ -30,11 +30,11 @@ class Guided:
 class Network(Protocol):
     """The guided network as samplers see it."""
 
-    def x0(self, x: Tensor, sigma: Tensor) -> Guided:
-        """The picture without noise, at x = picture + sigma * noise; sigma is 0-dimensional."""
+    def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
+        """The picture without noise, at x = picture + sigma * noise; sigma is 0-dimensional. `ahead`: asked further on within the same step."""
         ...
 
-    def eps(self, x: Tensor, t: Tensor) -> Guided:
+    def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """The noise, at x = sqrt(a) picture + sqrt(1 - a) noise; t is a 0-dimensional timestep, which may be fractional."""
         ...
 

@@ -16,7 +16,7 @@ def midpoint_step(network: Network, x: Tensor, x0: Tensor, sigma: float, target:
         return x0
     middle = (sigma * target) ** 0.5
     halfway = x + (x - x0) * (middle / sigma - 1)
-    return x + (halfway - network.x0(halfway, torch.tensor(middle)).value) * ((target - sigma) / middle)
+    return x + (halfway - network.x0(halfway, torch.tensor(middle), ahead=True).value) * ((target - sigma) / middle)
 
 
 def sample_dpm_2(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:

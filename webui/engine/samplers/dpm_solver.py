@@ -95,5 +95,5 @@ class _Singlestep:
             h = self._target - self._time
             sigma = math.exp(-(self._time + r * h))
             x = self._x - (sigma * math.expm1(r * h)) * self._eps - sigma * correction
-            self._known[r] = (x - self._network.x0(x, torch.tensor(sigma)).value) / sigma
+            self._known[r] = (x - self._network.x0(x, torch.tensor(sigma), ahead=True).value) / sigma
         return self._known[r]

@@ -22,7 +22,7 @@ def sample_dpmpp_2s_ancestral(network: Network, x: Tensor, sigmas: Tensor, noise
         else:
             middle = (values[i] * down) ** 0.5
             halfway = x0 + (x - x0) * (middle / values[i])
-            x0 = network.x0(halfway, torch.tensor(middle)).value
+            x0 = network.x0(halfway, torch.tensor(middle), ahead=True).value
             x = x0 + (x - x0) * (down / values[i])
         if values[i + 1] > 0:
             x = x + noise() * (options.s_noise * up)

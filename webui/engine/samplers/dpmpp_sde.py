@@ -23,7 +23,7 @@ def sample_dpmpp_sde(network: Network, x: Tensor, sigmas: Tensor, noise: NoiseBe
         s = t + (t_next - t) * 0.5
         here, middle, target = t.neg().exp(), s.neg().exp(), t_next.neg().exp()
         halfway = _towards(x, x0, here, middle, noise, options)
-        x = _towards(x, network.x0(halfway, middle).value, here, target, noise, options)
+        x = _towards(x, network.x0(halfway, middle, ahead=True).value, here, target, noise, options)
     return x
 
 

@@ -18,6 +18,6 @@ def sample_heun(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, optio
         slope, dt = (x - x0) / sigma, sigmas[i + 1] - sigma
         if sigmas[i + 1] > 0:
             ahead = x + slope * dt
-            slope = (slope + (ahead - network.x0(ahead, sigmas[i + 1]).value) / sigmas[i + 1]) / 2
+            slope = (slope + (ahead - network.x0(ahead, sigmas[i + 1], ahead=True).value) / sigmas[i + 1]) / 2
         x = x + slope * dt
     return x

@@ -20,7 +20,7 @@ def sample_heunpp2(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, op
         slopes, ahead, last = [slope], x, sigma
         for target in sigmas[i + 1 : min(i + 3, steps)]:  # the last sigma, 0, has no slope
             ahead = ahead + slopes[-1] * (target - last)
-            slopes.append((ahead - network.x0(ahead, target).value) / target)
+            slopes.append((ahead - network.x0(ahead, target, ahead=True).value) / target)
             last = target
         weights = [values[i + k] / (len(slopes) * values[0]) for k in range(1, len(slopes))]
         weights = [1 - sum(weights), *weights]

@@ -25,7 +25,7 @@ def sample_plms(network: Network, x: Tensor, timesteps: Tensor, noise: Noise, op
         if len(past) == 1:
             ahead, x0 = ddim_step(eps, i)
             step(number, timesteps[i], x, x0)
-            x, _ = ddim_step((eps + network.eps(ahead, timesteps[i - 1]).value) / 2, i)
+            x, _ = ddim_step((eps + network.eps(ahead, timesteps[i - 1], ahead=True).value) / 2, i)
             continue
         combined = past[0] * FIXED_STEP[len(past) - 1][0]
         for weight, item in zip(FIXED_STEP[len(past) - 1][1:], past[1:], strict=True):

@@ -41,7 +41,7 @@ def sample_restart(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, op
         slope, dt = (x - x0) / sigma, target - sigma
         if target > 0:
             ahead = x + slope * dt
-            slope = (slope + (ahead - network.x0(ahead, target).value) / target) / 2
+            slope = (slope + (ahead - network.x0(ahead, target, ahead=True).value) / target) / 2
         x = x + slope * dt
         last = target
     return x

@@ -19,7 +19,8 @@ from webui.services.infotext.reader import DEFAULTS, ReadOptions
 REQUEST_FIELDS = {
     "Prompt": "prompt", "Negative prompt": "negative_prompt", "Styles array": "styles", "Steps": "steps", "CFG scale": "cfg_scale", "Seed": "seed",
     "Variation seed": "subseed", "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
-    "Seed resize from-2": "seed_resize_from_h",
+    "Seed resize from-2": "seed_resize_from_h", "CFG Rescale": "cfg_rescale", "CFG Rescale φ": "cfg_rescale", "CFG rescale": "cfg_rescale",
+    "CFG Rescale phi": "cfg_rescale",
 }  # fmt: skip
 """Key of the line → field of the request, where the request has it."""
 

@@ -117,7 +117,7 @@ def _place_settings(form: Form, studio: Studio) -> None:
             form.place("batch_count")
             form.place("batch_size")
     listen(swap.click, inputs=[width, height], outputs=[width, height], js="(width, height) => [height, width]")
-    form.place("cfg_scale")
+    _place_guidance(form)
     with gr.Row(elem_id=f"{TAB}_seed_row"):
         seed = form.place("seed", min_width=120, scale=4)
         randomise = gr.Button("🎲", elem_id=f"{TAB}_random_seed", elem_classes="tool", min_width=40)
@@ -126,6 +126,13 @@ def _place_settings(form: Form, studio: Studio) -> None:
     listen(reuse.click, inputs=[seed], outputs=[seed], js="(seed) => window.easel.reuseSeed(seed)")
     _place_seed_extra(form)
     _place_scripts(form, studio)
+
+
+def _place_guidance(form: Form) -> None:
+    """The CFG scale, and folded away what is rarely set beside it. What is set in there counts whether it is open or not."""
+    form.place("cfg_scale")
+    with gr.Accordion(word("guidance_extra"), open=False, elem_id=f"{TAB}_guidance_extra"):
+        form.place("cfg_rescale")
 
 
 def _place_seed_extra(form: Form) -> None:
