@@ -23,8 +23,9 @@ from webui.services import outputs as module
 from webui.services.grids import grid_shape
 from webui.services.infotext.files import read_metadata
 from webui.services.library import Library
-from webui.services.outputs import Outputs, Saving, copy_to_log
+from webui.services.outputs import Outputs, copy_to_log
 from webui.services.placing import next_number
+from webui.services.sheets import Saving
 
 
 @pytest.fixture
