@@ -136,6 +136,7 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         scheduler=request.scheduler, sampler_schedule=plan.sampler.scheduler, model_hash=sha256[:SHORT] if sha256 else "",
         model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
         batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
+        max_length=saving.settings.filenames_max_length,
         clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
         begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
     )
