@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,3 +24,24 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tools.random_checkpoint import TINY, write_checkpoint  # here: imports torch, which most tests do without
 
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors", TINY, seed=0)
+
+
+Fake = Callable[..., Path]
+
+
+@pytest.fixture
+def fake() -> Fake:
+    """Write a safetensors file of zeros with these tensors: `fake(path, {"name": (2, 3)})`."""
+
+    def write(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Path:
+        header, offset = {"__metadata__": metadata or {}}, 0
+        for name, shape in shapes.items():
+            size = 2 * math.prod(shape)
+            header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+            offset += size
+        text = json.dumps(header).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * offset)
+        return path
+
+    return write

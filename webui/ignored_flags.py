@@ -57,8 +57,8 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("the page looks after this by itself", "one", "--gradio-img2img-tool --gradio-inpaint-tool"),
     ("this is for A1111's own maintenance", "none",
      "--api-server-stop --dump-sysinfo --log-startup --test-server --tests --no-tests --add-stop-route --do-not-download-clip --unload-gfpgan"),
-    ("file names are already safe everywhere", "none", "--unix-filenames-sanitization"),
-    ("file names are already safe everywhere", "one", "--filenames-max-length"),
+    ("it is the setting filenames_max_length", "none", "--unix-filenames-sanitization"),
+    ("it is the setting filenames_max_length", "one", "--filenames-max-length"),
     ("all jobs share one device; choose it with --device-id", "one", "--text-enc-device --vae-device --reserve-vram --gpu-device-id"),
 )
 

@@ -29,9 +29,10 @@ from webui.schema.errors import WebuiError
 from webui.schema.launch import LaunchOptions
 from webui.services.events import EventBus
 from webui.services.folders import DataLock, Folders
+from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library
-from webui.services.outputs import Outputs
+from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
 from webui.services.studio import Parts, Studio, forward_to_plugins
@@ -104,18 +105,22 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     library = _open_library(folders)
     settings = SettingsStore(folders.data / "config.json")
     catalog, checkpoint = _make_catalog(options, folders, library)
-    outputs = Outputs(folders.outputs, folders.own / "unsaved", library, (lambda _: None) if options.no_hashing else catalog.sha256)
     queue = JobQueue(library, events.publish)
+    hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
+    outputs = Outputs(
+        folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
+        waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None,
+    )
     host = PluginHost(registries)
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
         default=lambda: checkpoint or catalog.default(),
     )
-    workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog), events.publish))
+    workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
-        styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint,
-        hashing=not options.no_hashing,
+        styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, hasher=hasher,
+        checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

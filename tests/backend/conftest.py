@@ -1,34 +1,8 @@
-"""Model files of every wrong kind."""
+"""What the backend is tested with."""
 
 from __future__ import annotations
 
-import json
-import math
-import struct
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-
-Fake = Callable[..., Path]
-
-
-@pytest.fixture
-def fake() -> Fake:
-    """Write a safetensors file of zeros with these tensors: `fake(path, {"name": (2, 3)})`."""
-
-    def write(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Path:
-        header, offset = {"__metadata__": metadata or {}}, 0
-        for name, shape in shapes.items():
-            size = 2 * math.prod(shape)
-            header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
-            offset += size
-        text = json.dumps(header).encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * offset)
-        return path
-
-    return write
 
 
 class Hashes:

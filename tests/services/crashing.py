@@ -1,27 +1,33 @@
 """The process that `test_kill` kills: the real queue, worker, library and outputs around the stand-in engine, telling what it promised.
 
-A line on standard output is a promise: `job ID` once `put` returned, `picture PATH` once it was announced, `ended ID STATUS`.
+A line on standard output is a promise: `job ID` once `put` returned, `picture ID` once it was announced, `ended ID STATUS`, `filed ID` once a picture
+that waited for its checkpoint's hash has its file. The hash is forgotten at every start and takes a random while, so kills hit every state.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.services.conftest import PaintEngine
 from webui.engine.cancel import CancelToken
-from webui.schema.event import Event, JobChanged, PictureSaved
+from webui.schema.event import Event, JobChanged, PictureFiled, PictureSaved
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
+from webui.schema.model import Checkpoint
 from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
-from webui.services.outputs import Outputs
+from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
 from webui.services.run import JobRun
 from webui.services.worker import Worker
+
+HASH = "0123456789abcdef" * 4
 
 
 def promise(line: str) -> None:
@@ -33,6 +39,8 @@ def tell(event: Event) -> None:
     """Print what pages would hear."""
     if isinstance(event, PictureSaved):
         promise(f"picture {event.picture.id}")
+    elif isinstance(event, PictureFiled):
+        promise(f"filed {event.picture.id}")
     elif isinstance(event, JobChanged) and event.job.status.ended:
         promise(f"ended {event.job.id} {event.job.status}")
 
@@ -57,10 +65,40 @@ class Executor:
         """Nothing."""
 
 
+class SlowHash:
+    """A hash that is known some time after it was first asked for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._asked = threading.Event()
+        self._known = threading.Event()
+        self.known: Callable[[str], object] = lambda name: None
+
+    def of(self, checkpoint: Checkpoint) -> str | None:
+        """What is known."""
+        return HASH if self._known.is_set() else None
+
+    def ask(self, checkpoint: Checkpoint) -> None:
+        """Begin, the first time."""
+        if not self._asked.is_set():
+            self._asked.set()
+            threading.Thread(target=self._compute, args=(checkpoint.name,), daemon=True).start()
+
+    def _compute(self, name: str) -> None:
+        time.sleep(self._seconds)
+        self._known.set()
+        self.known(name)
+
+
 def main(folder: Path, seed: int) -> None:
     """Work through the queue and put ever more jobs into it."""
     library = Library.open(folder / "library.db")
-    outputs = Outputs(folder / "outputs", folder / "unsaved", library, lambda checkpoint: None)
+    slow = SlowHash(random.Random(seed).uniform(0, 0.3))
+    outputs = Outputs(
+        folder / "outputs", folder / "unsaved", library, slow.of, waiting=Waiting(folder / "drafts", slow.ask), emit=tell,
+    )
+    slow.known = outputs.finish
+    outputs.resume()
     queue = JobQueue(library, tell)
     Worker("device:0", queue, Executor(library, outputs), tell).start()
     promise("ready")

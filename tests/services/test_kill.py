@@ -11,12 +11,14 @@ from pathlib import Path
 from PIL import Image
 
 from tests.services.conftest import PaintEngine
+from tests.services.crashing import HASH
 from webui.engine.cancel import CancelToken
 from webui.schema.generation import Txt2Img
 from webui.schema.job import JobStatus
+from webui.schema.result import PictureRecord
 from webui.schema.settings import MachineSettings
 from webui.services.library import Library
-from webui.services.outputs import Outputs
+from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
 from webui.services.run import JobRun
 
@@ -41,6 +43,7 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     moments = random.Random(20)
     jobs: set[str] = set()
     pictures: set[int] = set()
+    filed: set[int] = set()
     ended: dict[str, str] = {}
     interrupted = 0
     for number in range(KILLS):
@@ -49,6 +52,8 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
                 jobs.add(name)
             elif kind == "picture":
                 pictures.add(int(name))
+            elif kind == "filed":
+                filed.add(int(name))
             else:
                 ended[name] = rest[0]
         library = Library.open(tmp_path / "library.db")
@@ -66,14 +71,30 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
         library.close()
     assert interrupted > 0 and pictures and len(jobs) > KILLS
     library = Library.open(tmp_path / "library.db")
+    waiting = {picture for picture in pictures if _readable(library, picture).pending}
+    assert filed and not filed & waiting
+    outputs = Outputs(
+        tmp_path / "outputs", tmp_path / "unsaved", library, lambda checkpoint: HASH, waiting=Waiting(tmp_path / "drafts", lambda checkpoint: None),
+    )
+    outputs.resume().result(60)
+    outputs.close()
     for picture in pictures:
-        record = library.picture(picture)
-        assert record is not None, "an announced picture is gone"
-        with Image.open(record.path) as image:
-            image.load()
-            assert "parameters" in image.text  # type: ignore[attr-defined]
+        record = _readable(library, picture)
+        assert not record.pending and "Model hash: 0123456789" in record.infotext
+    assert library.drafts() == [] and not list((tmp_path / "drafts").iterdir())
     _goes_on(library, tmp_path)
     library.close()
+
+
+def _readable(library: Library, picture: int) -> PictureRecord:
+    """The row of an announced picture, whose file is whole and says what the row says."""
+    record = library.picture(picture)
+    assert record is not None, "an announced picture is gone"
+    with Image.open(record.path) as image:
+        image.load()
+        assert image.text["parameters"] == record.infotext  # type: ignore[attr-defined]
+        assert "easel" in image.text  # type: ignore[attr-defined]
+    return record
 
 
 def _goes_on(library: Library, folder: Path) -> None:

@@ -23,8 +23,9 @@ from webui.services import outputs as module
 from webui.services.grids import grid_shape
 from webui.services.infotext.files import read_metadata
 from webui.services.library import Library
-from webui.services.outputs import Outputs, Saving, copy_to_log
+from webui.services.outputs import Outputs, copy_to_log
 from webui.services.placing import next_number
+from webui.services.sheets import Saving
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ def with_settings(saving: Saving, **changes: object) -> Saving:
         ({"samples_filename_pattern": "x/[seed]", "save_images_add_number": False, "save_to_dirs": False}, r"x/10\.png"),
         ({"samples_filename_pattern": "../../[seed]", "outdir_txt2img_samples": "../up/..", "directories_filename_pattern": "/etc"},
          r"etc/00000-10\.png"),
+        ({"samples_filename_pattern": "[prompt]-[seed]", "filenames_max_length": 4, "save_to_dirs": False}, "00000-a_ho-10[.]png"),
         ({"samples_filename_pattern": "ü" * 400, "save_to_dirs": False}, "00000-ü{110}[.]png"),
     ],
 )  # fmt: skip

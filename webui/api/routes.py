@@ -128,9 +128,10 @@ def _add_jobs(router: APIRouter, studio: Studio) -> None:
 def _add_pictures(router: APIRouter, studio: Studio) -> None:
     @router.get("/pictures/{picture_id}")
     def picture(picture_id: int, download: bool = False) -> FileResponse:
-        path = Path(studio.picture(picture_id).path)
+        record = studio.picture(picture_id)
+        path = Path(record.path)
         kind = "attachment" if download else "inline"
-        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        headers = {"Cache-Control": "no-store" if record.pending else "private, max-age=31536000, immutable"}
         return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=headers)
 
     @router.post("/pictures/{picture_id}/save")

@@ -79,6 +79,10 @@ class Catalog:
             raise ModelError(current.error, field="checkpoint")
         return current
 
+    def known_sha256(self, checkpoint: Checkpoint) -> str | None:
+        """The hash, if it was computed before for the file as it was when the checkpoint was looked up."""
+        return self._hashes.get(checkpoint.path, checkpoint.mtime, checkpoint.size)
+
     def sha256(self, checkpoint: Checkpoint, progress: Callable[[float], None] | None = None) -> str:
         """The hash of the whole file; two callers at once compute it once. `progress` gets 0..1. Raises `ModelError` when it cannot be read."""
         with self._lock:

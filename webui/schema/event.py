@@ -23,7 +23,7 @@ class Progress(Frozen):
     fraction: float
     eta: float | None
     phase: str = "sampling"
-    """`loading`, `encoding`, `sampling`, `decoding`, `saving` or `hashing`."""
+    """`loading`, `encoding`, `sampling`, `decoding` or `saving`."""
 
 
 class Preview(Frozen):
@@ -56,6 +56,24 @@ class PictureSaved(Frozen):
 
     type: Literal["picture"] = "picture"
     picture: PictureView
+
+
+class PictureFiled(Frozen):
+    """A picture that waited for the hash of its checkpoint has its own file now: name and infotext changed, the pixels did not."""
+
+    type: Literal["picture_filed"] = "picture_filed"
+    picture: PictureView
+
+
+class Hashing(Frozen):
+    """How far the hash of a checkpoint is. The end is the end of its job (`JobChanged`)."""
+
+    type: Literal["hashing"] = "hashing"
+    job_id: str
+    name: str
+    """Of the checkpoint."""
+
+    fraction: float
 
 
 class CatalogChanged(Frozen):
@@ -96,9 +114,11 @@ class Snapshot(Frozen):
     progress: Progress | None
     preview: Preview | None
     notices: tuple[Notice, ...]
+    hashing: Hashing | None = None
 
 
 Event = Annotated[
-    Progress | Preview | JobChanged | QueueChanged | PictureSaved | CatalogChanged | UiChanged | Notice | Snapshot, Field(discriminator="type")
+    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | CatalogChanged | UiChanged | Notice | Snapshot,
+    Field(discriminator="type"),
 ]
 EventAdapter: TypeAdapter[Event] = TypeAdapter(Event)

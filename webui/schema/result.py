@@ -24,6 +24,9 @@ class PictureRecord(Frozen):
     partial: bool = False
     """True when it was interrupted or skipped: what the picture looked like at that step."""
 
+    pending: bool = False
+    """True while it lies in a draft of Easel's own, because the hash of its checkpoint is still being computed; then its file is written."""
+
     @property
     def url(self) -> str:
         """Where a page finds it."""
@@ -43,6 +46,7 @@ class PictureView(Frozen):
     seed: int
     infotext: str
     partial: bool
+    pending: bool
 
     @classmethod
     def of(cls, record: PictureRecord) -> PictureView:
@@ -50,5 +54,5 @@ class PictureView(Frozen):
         name = record.path.replace("\\", "/").rsplit("/", 1)[-1]
         return cls(
             id=record.id, job_id=record.job_id, key=record.key, url=record.url, name=name, width=record.width,
-            height=record.height, seed=record.seed, infotext=record.infotext, partial=record.partial,
+            height=record.height, seed=record.seed, infotext=record.infotext, partial=record.partial, pending=record.pending,
         )

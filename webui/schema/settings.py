@@ -72,6 +72,9 @@ class PictureSettings(SamplingSettings):
 
     directories_filename_pattern: Pattern = "[date]"
     directories_max_prompt_words: Annotated[int, Field(ge=1, le=20)] = 8
+    filenames_max_length: Annotated[int, Field(ge=1, le=200)] = 128
+    """Characters that one token of a pattern may give (A1111's flag --filenames-max-length)."""
+
     grid_save: bool = True
     """Save a grid of the pictures of a run."""
 

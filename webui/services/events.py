@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from webui.schema.event import Event, JobChanged, Notice, Preview, Progress
+from webui.schema.event import Event, Hashing, JobChanged, Notice, Preview, Progress
 
 KEEPALIVE_SECONDS = 15.0
 BACKLOG = 1000
@@ -25,6 +25,7 @@ class EventBus:
         self.closed = False
         self.progress: Progress | None = None
         self.preview: Preview | None = None
+        self.hashing: Hashing | None = None
 
     def publish(self, event: Event) -> None:
         """Send an event to every page and listener. Cheap; safe from any thread."""
@@ -47,7 +48,11 @@ class EventBus:
             self.progress = event
         elif isinstance(event, Preview):
             self.preview = event
+        elif isinstance(event, Hashing):
+            self.hashing = event
         elif isinstance(event, JobChanged) and event.job.status.ended:
+            if self.hashing and self.hashing.job_id == event.job.id:
+                self.hashing = None
             if self.progress and self.progress.job_id == event.job.id:
                 self.progress = None
             if self.preview and self.preview.job_id == event.job.id:
@@ -100,7 +105,7 @@ class Subscription:
     def offer(self, event: Event, text: str) -> None:
         """Queue an event; a newer progress or preview replaces one not yet sent."""
         with self._lock:
-            if isinstance(event, (Progress, Preview)):
+            if isinstance(event, (Progress, Preview, Hashing)):
                 self._latest[event.type] = text
             else:
                 self._queue.append(text)

@@ -11,6 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ pictures = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("partial", sa.Boolean, nullable=False),
     sa.UniqueConstraint("job_id", "key"),
+    sqlite_autoincrement=True,  # an id is never given twice: browsers keep what they got for it
+)
+drafts = sa.Table(
+    "drafts", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("picture_id", sa.ForeignKey("pictures.id"), index=True),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sheet", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 hashes = sa.Table(
     "hashes", metadata,
@@ -69,6 +80,20 @@ hashes = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
 )
 about = sa.Table("about", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Pixels in a file of Easel's own that become a file of the outputs once the hash of a checkpoint is known. `sheet` is JSON."""
+
+    path: str
+    checkpoint: str
+    """Its name."""
+
+    sheet: str
+    id: int = 0
+    picture_id: int | None = None
+    """None for a grid, which is no row of the library."""
 
 
 class Library:
@@ -146,28 +171,58 @@ class Library:
 
     # Pictures
 
-    def add_picture(self, record: PictureRecord) -> PictureRecord:
-        """Write a finished picture (its `id` is ignored) and return it with its id; an older row of the same (job, key) is replaced."""
-        values = record.model_dump(exclude={"id"})
+    def add_picture(self, record: PictureRecord, draft: Draft | None = None) -> PictureRecord:
+        """Write a finished picture (its `id` is ignored) and return it with its id; an older row of the same (job, key) is replaced. With a draft the
+        picture is pending."""
+        values = record.model_dump(exclude={"id", "pending"})
+        same = pictures.c.job_id == record.job_id, pictures.c.key == record.key
         with self.begin() as connection:
-            connection.execute(pictures.delete().where(pictures.c.job_id == record.job_id, pictures.c.key == record.key))
+            connection.execute(drafts.delete().where(drafts.c.picture_id.in_(sa.select(pictures.c.id).where(*same))))
+            connection.execute(pictures.delete().where(*same))
             key = connection.execute(pictures.insert().values(**values)).inserted_primary_key
-        return record.revise(id=key[0] if key else 0)
+            record = record.revise(id=key[0] if key else 0, pending=draft is not None)
+            if draft is not None:
+                connection.execute(drafts.insert().values(picture_id=record.id, checkpoint=draft.checkpoint, path=draft.path, sheet=draft.sheet))
+        return record
 
     def picture(self, picture_id: int) -> PictureRecord | None:
         """The picture, or None."""
-        rows = self._select(sa.select(pictures).where(pictures.c.id == picture_id))
+        rows = self._select(_PICTURES.where(pictures.c.id == picture_id))
         return _picture(rows[0]) if rows else None
 
     def pictures_of(self, job_id: str) -> list[PictureRecord]:
         """The pictures of a job, in the order they were finished."""
-        return [_picture(row) for row in self._select(sa.select(pictures).where(pictures.c.job_id == job_id).order_by(pictures.c.id))]
+        return [_picture(row) for row in self._select(_PICTURES.where(pictures.c.job_id == job_id).order_by(pictures.c.id))]
 
     def count_pictures(self, job_ids: Sequence[str]) -> dict[str, int]:
         """Finished pictures of each job."""
         query = sa.select(pictures.c.job_id, sa.func.count()).where(pictures.c.job_id.in_(job_ids)).group_by(pictures.c.job_id)
         with self.begin() as connection:
             return dict(connection.execute(query).all())
+
+    # Drafts
+
+    def add_draft(self, draft: Draft) -> None:
+        """Write a draft that belongs to no row of the library."""
+        self._execute(drafts.insert().values(checkpoint=draft.checkpoint, path=draft.path, sheet=draft.sheet))
+
+    def drafts(self, checkpoint: str | None = None) -> list[Draft]:
+        """The drafts in the order they were made: all, or those that wait for this checkpoint."""
+        query = sa.select(drafts).order_by(drafts.c.id)
+        rows = self._select(query if checkpoint is None else query.where(drafts.c.checkpoint == checkpoint))
+        return [Draft(**row._mapping) for row in rows]
+
+    def finish_draft(self, draft: Draft, path: str, infotext: str) -> PictureRecord | None:
+        """The draft has become a file: forget it, and give its picture (returned, if there is one) path and infotext. All or nothing."""
+        with self.begin() as connection:
+            known = connection.execute(drafts.delete().where(drafts.c.id == draft.id)).rowcount
+            if known and draft.picture_id is not None:
+                connection.execute(pictures.update().where(pictures.c.id == draft.picture_id).values(path=path, infotext=infotext))
+        return self.picture(draft.picture_id) if known and draft.picture_id is not None else None
+
+    def drop_draft(self, draft: Draft) -> None:
+        """Forget a draft whose pixels are gone."""
+        self._execute(drafts.delete().where(drafts.c.id == draft.id))
 
     # Plumbing
 
@@ -301,6 +356,9 @@ def _job(row: sa.Row[Any]) -> Job:
     known = PictureSettings.model_fields  # a settings key of an older Easel is not an error
     values["settings"] = {key: value for key, value in values["settings"].items() if key in known}
     return Job.model_validate(values)
+
+
+_PICTURES = sa.select(pictures, sa.exists().where(drafts.c.picture_id == pictures.c.id).label("pending"))
 
 
 def _picture(row: sa.Row[Any]) -> PictureRecord:

@@ -17,7 +17,7 @@ from webui.schema.style import PLACE, Style
 
 INVALID = '#<>:"/\\|?*\n\r\t\0'
 PART_LIMIT = 128
-"""Characters of a sanitized part."""
+"""Characters of a sanitized part, unless `filenames_max_length` says otherwise."""
 
 _PIECE = re.compile(r"(.*?)(?:\[([^\[\]]+)\]|$)")
 _ARGUMENT = re.compile(r"(.*)<([^>]*)>$")
@@ -77,26 +77,32 @@ class NameFacts:
     """When the job began."""
 
     now: datetime = field(default_factory=datetime.now)
+    max_length: int = PART_LIMIT
+    """Characters that a token may give."""
+
+    def clean(self, text: str, replace_spaces: bool = True) -> str:
+        """A token's text as part of a file name."""
+        return sanitize(text, replace_spaces, self.max_length)
 
 
 @overload
-def sanitize(text: str, replace_spaces: bool = True) -> str:
+def sanitize(text: str, replace_spaces: bool = True, limit: int = PART_LIMIT) -> str:
     """A text stays a text."""
 
 
 @overload
-def sanitize(text: None, replace_spaces: bool = True) -> None:
+def sanitize(text: None, replace_spaces: bool = True, limit: int = PART_LIMIT) -> None:
     """None stays None."""
 
 
-def sanitize(text: str | None, replace_spaces: bool = True) -> str | None:
-    """A part of a file name: characters that no system likes become `_`; leading blanks, trailing blanks and dots go; at most 128 characters.
+def sanitize(text: str | None, replace_spaces: bool = True, limit: int = PART_LIMIT) -> str | None:
+    """A part of a file name: characters that no system likes become `_`; leading blanks, trailing blanks and dots go; at most `limit` characters.
     None (nothing known) stays None."""
     if text is None:
         return None
     if replace_spaces:
         text = text.replace(" ", "_")
-    return text.translate(_INVALID).lstrip(" ")[:PART_LIMIT].rstrip(" .")
+    return text.translate(_INVALID).lstrip(" ")[:limit].rstrip(" .")
 
 
 def apply_pattern(pattern: str, facts: NameFacts) -> str:
@@ -133,7 +139,7 @@ def _value(token: str, arguments: list[str], facts: NameFacts) -> Value:
 
 
 def _styles(facts: NameFacts) -> str:
-    return sanitize(", ".join(style.name for style in facts.styles if style.name != "None") or "None", replace_spaces=False)
+    return facts.clean(", ".join(style.name for style in facts.styles if style.name != "None") or "None", replace_spaces=False)
 
 
 def _schedule(facts: NameFacts) -> str:
@@ -143,7 +149,7 @@ def _schedule(facts: NameFacts) -> str:
 
 def _words(facts: NameFacts) -> str:
     words = [word for word in _BETWEEN_WORDS.split(facts.prompt) if word] or ["empty"]
-    return sanitize(" ".join(words[: facts.max_words]), replace_spaces=False)
+    return facts.clean(" ".join(words[: facts.max_words]), replace_spaces=False)
 
 
 def _bare_prompt(facts: NameFacts) -> str:
@@ -154,7 +160,7 @@ def _bare_prompt(facts: NameFacts) -> str:
             for part in style.prompt.split(PLACE):
                 text = (text.replace(part, "") if part else text).replace(", ,", ",").strip().strip(",")
             text = text.replace(style.prompt, "").strip().strip(",").strip()
-    return sanitize(text, replace_spaces=False)
+    return facts.clean(text, replace_spaces=False)
 
 
 def _vae(facts: NameFacts) -> str:
@@ -187,7 +193,7 @@ def _has_prompt(facts: NameFacts, arguments: list[str]) -> str:
         expected, _, default = argument.partition("|")
         default = default.split("|")[0]
         found += expected.lower() if expected.lower() in facts.prompt.lower() else default
-    return sanitize(found)
+    return facts.clean(found)
 
 
 def _datetime(facts: NameFacts, arguments: list[str]) -> str:
@@ -199,7 +205,7 @@ def _datetime(facts: NameFacts, arguments: list[str]) -> str:
             when = when.astimezone(ZoneInfo(arguments[1]))
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass  # as in A1111
-    return sanitize(when.strftime(form), replace_spaces=False)
+    return facts.clean(when.strftime(form), replace_spaces=False)
 
 
 _WITH_ARGUMENTS: dict[str, Callable[[NameFacts, list[str]], Value]] = {
@@ -220,16 +226,16 @@ _PLAIN: dict[str, Callable[[NameFacts], Value]] = {
     "width": lambda facts: str(facts.image.width),
     "height": lambda facts: str(facts.image.height),
     "styles": _styles,
-    "sampler": lambda facts: sanitize(facts.sampler, replace_spaces=False),
-    "sampler_scheduler": lambda facts: sanitize(f"{facts.sampler} {_schedule(facts)}", replace_spaces=False),
-    "scheduler": lambda facts: sanitize(_schedule(facts), replace_spaces=False),
+    "sampler": lambda facts: facts.clean(facts.sampler, replace_spaces=False),
+    "sampler_scheduler": lambda facts: facts.clean(f"{facts.sampler} {_schedule(facts)}", replace_spaces=False),
+    "scheduler": lambda facts: facts.clean(_schedule(facts), replace_spaces=False),
     "model_hash": lambda facts: facts.model_hash,
-    "model_name": lambda facts: sanitize(facts.model_name, replace_spaces=False),
+    "model_name": lambda facts: facts.clean(facts.model_name, replace_spaces=False),
     "date": lambda facts: facts.now.strftime("%Y-%m-%d"),
     "job_timestamp": lambda facts: facts.begun.strftime("%Y%m%d%H%M%S"),
-    "prompt": lambda facts: sanitize(facts.prompt),
+    "prompt": lambda facts: facts.clean(facts.prompt),
     "prompt_no_styles": _bare_prompt,
-    "prompt_spaces": lambda facts: sanitize(facts.prompt, replace_spaces=False),
+    "prompt_spaces": lambda facts: facts.clean(facts.prompt, replace_spaces=False),
     "prompt_words": _words,
     "batch_number": lambda facts: SKIP if facts.batch_size == 1 or facts.zip else str(facts.batch_index + 1),
     "batch_size": lambda facts: str(facts.batch_size),

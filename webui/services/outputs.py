@@ -1,80 +1,77 @@
 """Finished pictures to files: A1111's folders, names and formats, infotext and request inside, off the generation thread.
 
-A picture is announced only after temporary file, fsync, link under its final name and database commit, so what is shown is safe.
+A picture is announced only after temporary file, fsync, link and database commit, so what is shown is safe. While the hash of its checkpoint is being
+computed it is a draft: pixels, request and the sheet of its file on disk, the row in the library. `finish` makes the file.
 """
 
 from __future__ import annotations
 
 import csv
 import errno
-import json
 import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from PIL import Image
+from pydantic import ValidationError
 
-from webui import __version__
 from webui.engine.tools import Picture
 from webui.schema.errors import StorageError
-from webui.schema.job import Job
+from webui.schema.event import Event, Notice, PictureFiled
 from webui.schema.model import Checkpoint
-from webui.schema.result import PictureRecord
+from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
 from webui.services.formats import Notes, usable_format, write_picture
 from webui.services.grids import grid_shape, make_grid
-from webui.services.infotext.writer import prompts_of, write_infotext
-from webui.services.library import Library
-from webui.services.names import NameFacts, apply_pattern
+from webui.services.library import Draft, Library
 from webui.services.placing import Name, Numbers, below, split_name
+from webui.services.sheets import GRID, Saving, Sheet, make_sheet, wants_hash
 
 log = logging.getLogger(__name__)
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-GRID = "grid"
-"""The basename of grids: `grid-0000.png`."""
 
 
 @dataclass(frozen=True)
-class Saving:
-    """What is to be saved as which child of which job."""
+class Waiting:
+    """What happens to pictures whose checkpoint has no known hash yet."""
 
-    job: Job
-    key: str
-    picture: Picture
+    folder: Path
+    """Where their pixels lie meanwhile."""
 
-    @property
-    def settings(self) -> PictureSettings:
-        """The job's settings with the overrides of this picture's request, which a script may have made."""
-        return self.job.settings_for(self.picture.plan.request)
+    ask: Callable[[Checkpoint], None]
+    """Begin to compute the hash, unless that goes on already. Must return at once; `Outputs.finish` is called when it is done."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a file is to go: below `root`, under the name that a filled pattern gives, in this format."""
-
-    root: Path
-    text: str
-    form: str
-    basename: str = ""
+def _nobody(event: Event) -> None:
+    """No page is open."""
 
 
 class Outputs:
-    """Saves pictures one after another on a thread of its own. `scratch` takes those that the settings say not to keep: pages still show them."""
+    """Saves pictures one after another on a thread of its own. `scratch` takes those that the settings say not to keep: pages still show them.
 
-    def __init__(self, folder: Path, scratch: Path, library: Library, hash_of: Callable[[Checkpoint], str | None]) -> None:
+    `hash_of` says what is known of a checkpoint's hash and computes nothing. Without `waiting` (hashing is off) a file is written without it.
+    """
+
+    def __init__(
+        self, folder: Path, scratch: Path, library: Library, hash_of: Callable[[Checkpoint], str | None], *, waiting: Waiting | None = None,
+        emit: Callable[[Event], None] = _nobody,
+    ) -> None:
         self.folder = folder
         self.scratch = scratch
         self._library = library
         self._hash_of = hash_of
+        self._waiting = waiting
+        self._emit = emit
         self._numbers = Numbers()
+        self._done: list[Path] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="save")
 
     def save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> Future[PictureRecord]:
@@ -84,34 +81,45 @@ class Outputs:
     def save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Future[Path | None]:
         """Write the grid of finished pictures in the background. `saving` is one of them, for names and settings. A grid is a file beside the
         pictures, no row of the library: it is not counted, shown or made again. None when the settings want none, when it would be too large,
-        and when it could not be written (the log says why; the pictures are safe)."""
+        when it waits for a hash, and when it could not be written (the log says why; the pictures are safe)."""
         return self._thread.submit(self._try_grid, saving, records)
+
+    def finish(self, checkpoint: str) -> Future[None]:
+        """The hash of a checkpoint (by name) is known, or never will be: write the files that waited for it, in the background."""
+        return self._thread.submit(self._finish_all, checkpoint)
+
+    def resume(self) -> Future[None]:
+        """Go on, in the background, with what the last server had not written when it ended."""
+        return self._thread.submit(self._resume)
 
     def close(self) -> None:
         """Wait for what is being written."""
         self._thread.shutdown(wait=True)
+        self._sweep()
 
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         picture, settings = saving.picture, saving.settings
-        sha256 = self._hash_of(picture.plan.checkpoint)
-        infotext = write_infotext(picture.plan, picture.index, sha256, settings, saving.job.owner)
-        notes = Notes(infotext if settings.enable_pnginfo else None, describe(saving) if settings.easel_request_in_png else None)
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
-        facts = facts_of(saving, sha256)
-        root = below(self.folder if keep else self.scratch, settings.outdir_txt2img_samples)
-        if settings.save_to_dirs:
-            root = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts))
-        pattern = settings.samples_filename_pattern or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
-        place = Place(root, apply_pattern(pattern, facts), settings.samples_format)
-        path = self._put(picture.image, place, notes, infotext, settings)
-        record = self._library.add_picture(
-            PictureRecord(
-                id=0, job_id=saving.job.id, key=saving.key, path=str(path), width=picture.image.width, height=picture.image.height,
-                seed=picture.seed, infotext=infotext, created=time.time(), partial=picture.partial,
-            )
+        sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_txt2img_samples))
+        draft = self._draft(picture.image, sheet) if sheet.marked else None
+        path = draft.path if draft else str(self._put(picture.image, sheet))
+        record = PictureRecord(
+            id=0, job_id=saving.job.id, key=saving.key, path=path, width=picture.image.width, height=picture.image.height, seed=picture.seed,
+            infotext=sheet.label.infotext, created=time.time(), partial=picture.partial,
         )
+        record = self._library.add_picture(record, draft)
         saved(record)
+        self._ask(sheet)
         return record
+
+    def _sheet(self, saving: Saving, root: Path) -> Sheet:
+        checkpoint = saving.picture.plan.checkpoint
+        sha256 = self._hash_of(checkpoint)
+        return make_sheet(saving, root, sha256, wait=sha256 is None and self._waiting is not None and wants_hash(saving.settings))
+
+    def _ask(self, sheet: Sheet) -> None:
+        if sheet.marked and self._waiting:
+            self._waiting.ask(sheet.checkpoint)
 
     def _try_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
         try:
@@ -125,30 +133,98 @@ class Outputs:
         if not settings.grid_save or (len(records) < 2 and settings.grid_only_if_multiple):
             return None
         shape = grid_shape(len(records), plan.request.batch_size, settings)
+        now = [self._library.picture(record.id) if record.pending else record for record in records]  # a draft may have become a file since
+        paths = [Path(record.path) for record in now if record is not None]
         try:
-            grid = make_grid([Path(record.path) for record in records], shape, settings.img_max_size_mp * 1_000_000)
+            grid = make_grid(paths, shape, settings.img_max_size_mp * 1_000_000)
         except OSError as error:
             raise StorageError(f"The grid could not be made: a picture cannot be read any more ({error.strerror or error}).") from error
         if grid is None:
             log.info("no grid: %d×%d pictures are more than img_max_size_mp allows", *shape)
             return None
-        first = Saving(saving.job, GRID, Picture(grid, plan, 0))
-        sha256 = self._hash_of(plan.checkpoint)
-        infotext = write_infotext(plan, 0, sha256, settings, saving.job.owner)
-        notes = Notes(infotext if settings.enable_pnginfo else None, None)
-        facts = facts_of(first, sha256)
-        root = below(self.folder, settings.outdir_txt2img_grids)
-        if settings.grid_save_to_dirs:
-            root = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts))
-        pattern = (settings.samples_filename_pattern or "[seed]") if settings.grid_extended_filename else ""
-        return self._put(grid, Place(root, apply_pattern(pattern, facts), settings.grid_format, GRID), notes, infotext, settings)
+        sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), below(self.folder, settings.outdir_txt2img_grids))
+        if not sheet.marked:
+            return self._put(grid, sheet)
+        self._library.add_draft(self._draft(grid, sheet))
+        self._ask(sheet)
+        return None
 
-    def _put(self, image: Image.Image, place: Place, notes: Notes, infotext: str, settings: PictureSettings) -> Path:
-        folders, text = split_name(place.text)
-        folder = place.root.joinpath(*folders)
-        form = usable_format(place.form, image.size)
-        numbered = settings.save_images_add_number or bool(place.basename) or not text
-        name = Name(text, form, place.basename, numbered, replace=settings.save_images_replace_action == "Replace")
+    # Drafts: pictures that wait for a hash
+
+    def _draft(self, image: Image.Image, sheet: Sheet) -> Draft:
+        """Put the pixels away, with what is known of them inside: whoever finds the file later can read it."""
+        assert self._waiting is not None
+        name = Name(f"{secrets.token_hex(8)}", "png", numbered=False)
+        try:
+            path, _ = self._write(image, sheet.notes, self._waiting.folder, name, sheet.settings)
+        except OSError as error:
+            raise _in_words(self._waiting.folder, error) from error
+        return Draft(str(path), sheet.checkpoint.name, sheet.model_dump_json())
+
+    def _finish_all(self, checkpoint: str) -> None:
+        self._sweep()
+        for draft in self._library.drafts(checkpoint):
+            self._try_finish(draft)
+
+    def _try_finish(self, draft: Draft) -> None:
+        try:
+            self._finish(draft)
+        except (StorageError, ValidationError) as error:
+            reason = error.message if isinstance(error, StorageError) else "Another version of Easel wrote its notes."
+            log.error("%s stays a draft: %s", draft.path, reason)
+            self._emit(Notice(
+                id="drafts", level="error", message=f"A finished picture could not be put into its folder; it is safe in {draft.path}. {reason}",
+            ))
+
+    def _finish(self, draft: Draft) -> None:
+        sheet = Sheet.read(draft.sheet)
+        sheet = sheet.with_hash(self._hash_of(sheet.checkpoint))
+        try:
+            with Image.open(draft.path) as file:
+                image = file.convert("RGB")
+        except FileNotFoundError:
+            log.error("the draft %s is gone", draft.path)
+            self._library.drop_draft(draft)
+            return
+        except (OSError, SyntaxError, ValueError) as error:
+            raise StorageError(f"It cannot be read: {error}.") from error
+        path = self._put(image, sheet)
+        record = self._library.finish_draft(draft, str(path), sheet.label.infotext)
+        if record is not None:
+            self._emit(PictureFiled(picture=PictureView.of(record)))
+        self._done.append(Path(draft.path))
+
+    def _sweep(self) -> None:
+        """Delete drafts that have become files, not at once: somebody may be about to read one."""
+        while self._done:
+            self._done.pop().unlink(missing_ok=True)
+
+    def _resume(self) -> None:
+        drafts = self._library.drafts()
+        if self._waiting is None:
+            for draft in drafts:
+                self._try_finish(draft)
+            return
+        for draft in drafts:
+            checkpoint = _checkpoint_of(draft)
+            if checkpoint is None or self._hash_of(checkpoint):
+                self._try_finish(draft)
+            else:
+                self._waiting.ask(checkpoint)
+        named = {Path(draft.path).name for draft in drafts}
+        for path in self._waiting.folder.glob("*"):
+            if path.name not in named:  # written, but neither announced nor in the library when the server died: its job makes it again
+                path.unlink(missing_ok=True)
+
+    # Files
+
+    def _put(self, image: Image.Image, sheet: Sheet) -> Path:
+        settings, notes, infotext = sheet.settings, sheet.notes, sheet.label.infotext
+        folders, text = split_name(sheet.label.name)
+        folder = Path(sheet.label.folder).joinpath(*folders)
+        form = usable_format(sheet.form, image.size)
+        numbered = settings.save_images_add_number or bool(sheet.basename) or not text
+        name = Name(text, form, sheet.basename, numbered, replace=settings.save_images_replace_action == "Replace")
         try:
             path, complete = self._write(image, notes, folder, name, settings)
             if settings.save_txt or not complete:
@@ -156,10 +232,7 @@ class Outputs:
             if settings.export_for_4chan and form != "jpg":
                 copy_as_jpg(image, path, notes, settings)
         except OSError as error:
-            raise StorageError(
-                f"The picture could not be saved to {folder}: {error.strerror or error}.",
-                hint="Free some space." if error.errno in FULL else "Make the folder writable or start with another --outputs-dir.",
-            ) from error
+            raise _in_words(folder, error) from error
         return path
 
     def _write(self, image: Image.Image, notes: Notes, folder: Path, name: Name, settings: PictureSettings) -> tuple[Path, bool]:
@@ -197,27 +270,18 @@ def copy_as_jpg(image: Image.Image, path: Path, notes: Notes, settings: PictureS
     return target
 
 
-def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
-    """What the patterns can say of a picture."""
-    job, picture, plan = saving.job, saving.picture, saving.picture.plan
-    request, size = plan.request, plan.request.batch_size
-    prompt, negative = prompts_of(plan, picture.index)
-    return NameFacts(
-        prompt=prompt, main_prompt=plan.batches[0].prompts[0], negative_prompt=negative, seed=picture.seed, seeds=plan.seeds,
-        steps=plan.passes[0].steps, cfg_scale=plan.passes[0].cfg, image=picture.image, styles=request.style_texts, sampler=plan.sampler.name,
-        scheduler=request.scheduler, sampler_schedule=plan.sampler.scheduler, model_hash=sha256[:10] if sha256 else "",
-        model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
-        batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
-        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
-        begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
+def _in_words(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"The picture could not be saved to {folder}: {error.strerror or error}.",
+        hint="Free some space." if error.errno in FULL else "Make the folder writable or start with another --outputs-dir.",
     )
 
 
-def describe(saving: Saving) -> str:
-    """The JSON of the PNG chunk `easel`: everything needed to run this picture again."""
-    picture = saving.picture
-    content = {"version": __version__, "request": picture.plan.request.model_dump(mode="json"), "index": picture.index, "key": saving.key}
-    return json.dumps(content)
+def _checkpoint_of(draft: Draft) -> Checkpoint | None:
+    try:
+        return Sheet.read(draft.sheet).checkpoint
+    except ValidationError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -139,6 +139,10 @@ class JobQueue:
         """The waiting jobs in order, of one lane or of all."""
         return [job for job in self._library.jobs_with(JobStatus.QUEUED) if lane in (None, job.lane)]
 
+    def active(self, lane: str) -> list[Job]:
+        """The running and waiting jobs of a lane."""
+        return [job for job in self._library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED) if job.lane == lane]
+
     def close(self) -> None:
         """Wake every worker with nothing: the server stops. Waiting jobs stay in the database."""
         with self._changed:

@@ -19,7 +19,8 @@ from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
-from webui.services.outputs import Outputs, Saving
+from webui.services.outputs import Outputs
+from webui.services.sheets import Saving
 
 REPORT_SECONDS = 0.1
 """Least time between two progress events; the last step of a picture is always told."""

@@ -20,7 +20,7 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
-from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
+from webui.schema.generation import GenerationRequest, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
@@ -29,6 +29,7 @@ from webui.schema.settings import PictureSettings, Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
+from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.reader import ReadOptions
@@ -37,6 +38,7 @@ from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
+from webui.services.sheets import wants_hash
 from webui.services.styles import StyleFile
 from webui.services.worker import Worker
 from webui.services.zips import write_zip, zip_name
@@ -66,10 +68,9 @@ class Parts:
     registries: Registries
     host: PluginHost
     workers: tuple[Worker, ...]
+    hasher: Hasher
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
-
-    hashing: bool = True
 
 
 class Studio:
@@ -96,6 +97,7 @@ class Studio:
         self.host.call("startup", data_dir=self._parts.folders.own / "plugins")
         for worker in self._parts.workers:
             worker.start()
+        self._parts.outputs.resume()
         threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
 
     def close(self) -> None:
@@ -130,7 +132,8 @@ class Studio:
             raise RequestError(info.message, field=f"settings.{info.field}") from error
         self._check_prompts(request, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
-        self._hash(request.checkpoint, snapshot)
+        if wants_hash(snapshot):
+            self._parts.hasher.ask(self._parts.catalog.get(request.checkpoint))  # now, so that it goes on beside the loading
         return job
 
     def check(self, request: Txt2Img) -> Txt2Img:
@@ -161,13 +164,6 @@ class Studio:
         prompt, negative_prompt = apply_styles(request.prompt, request.negative_prompt, request.style_texts)
         check_prompt(prompt, calls, snapshot)
         check_prompt(negative_prompt, calls, snapshot, negative=True)
-
-    def _hash(self, checkpoint: str, snapshot: PictureSettings) -> None:
-        if not self._parts.hashing or not snapshot.enable_pnginfo or self._parts.catalog.get(checkpoint).sha256:
-            return
-        request = HashCheckpoint(checkpoint=checkpoint)
-        if all(job.request != request for job in self._parts.queue.waiting("cpu")):
-            self._parts.queue.put(request, snapshot)
 
     def stop_job(self, job_id: str | None, skip: bool = False) -> None:
         """Interrupt (or skip the batch of) the running job; without an id whatever runs on the device, if anything does. Raises `ConflictError`."""
@@ -213,7 +209,7 @@ class Studio:
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
             pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
-            notices=self.events.notices(),
+            notices=self.events.notices(), hashing=self.events.hashing,
         )
 
     # Pictures

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,7 @@ from webui.engine.plan import RANDOM_SEEDS, draw_seed
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
-from webui.schema.event import Event
+from webui.schema.event import Event, Hashing
 from webui.schema.generation import HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from webui.engine.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.25
+"""Least time between two reports on a file."""
 
 
 class Executor(Protocol):
@@ -210,10 +214,12 @@ def _subseed(job: Job, request: Txt2Img) -> int:
 
 
 class FileExecutor:
-    """Work on files that needs no device and holds no lease: hashing now."""
+    """Work on files that needs no device and holds no lease: hashing now. `hashed` hears the name of a checkpoint whose hash is known, or which
+    cannot be read."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, hashed: Callable[[str], object]) -> None:
         self._catalog = catalog
+        self._hashed = hashed
 
     def warm_up(self) -> None:
         """Nothing to warm up."""
@@ -223,7 +229,22 @@ class FileExecutor:
         request = job.request
         if not isinstance(request, HashCheckpoint):
             raise WebuiError(f"A job of kind {request.kind} needs the device.")
-        self._catalog.sha256(self._catalog.get(request.checkpoint), lambda done: cancel.raise_if_interrupted())
+        told = 0.0
+
+        def progress(done: float) -> None:
+            nonlocal told
+            cancel.raise_if_interrupted()
+            now = time.monotonic()
+            if now - told >= REPORT_SECONDS:
+                told = now
+                emit(Hashing(job_id=job.id, name=request.checkpoint, fraction=done))
+
+        try:
+            self._catalog.sha256(self._catalog.get(request.checkpoint), progress)
+        except WebuiError:
+            self._hashed(request.checkpoint)
+            raise
+        self._hashed(request.checkpoint)
 
     def close(self) -> None:
         """Nothing to give back."""

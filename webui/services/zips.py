@@ -43,6 +43,7 @@ def zip_name(records: Sequence[PictureRecord], job: Job, pattern: str) -> str:
             steps=request.steps, cfg_scale=request.cfg_scale, image=image, styles=request.style_texts, sampler=request.sampler,
             scheduler=request.scheduler, model_name=Checkpoint(name=request.checkpoint, path="", size=0, mtime=0).stem, batch_size=len(records),
             batch_count=request.batch_count, user=job.owner or None, zip=True, max_words=job.settings.directories_max_prompt_words,
+            max_length=job.settings.filenames_max_length,
             begun=datetime.fromtimestamp(job.started or job.created),
         )
         name = sanitize(apply_pattern(pattern or DEFAULT_PATTERN, facts), replace_spaces=False)

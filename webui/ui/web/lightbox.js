@@ -2,7 +2,7 @@
 
 import { button, h } from './dom.js';
 import { state } from './store.js';
-import { t } from './words.js';
+import { fileOf, t } from './words.js';
 
 let box;
 
@@ -39,5 +39,5 @@ function show(by) {
   box.id = picture.id;
   box.image.src = picture.url;
   box.image.alt = t('picture_alt', { seed: picture.seed, prompt: picture.infotext.split('\n')[0].slice(0, 120) });
-  box.caption.textContent = `${next + 1} / ${state.pictures.length} · ${picture.width}×${picture.height} · ${picture.name}`;
+  box.caption.textContent = `${next + 1} / ${state.pictures.length} · ${picture.width}×${picture.height} · ${fileOf(picture, state.hashing)}`;
 }

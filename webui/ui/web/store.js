@@ -3,7 +3,7 @@
 const KEPT_PICTURES = 60;
 
 export const state = {
-  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, notices: [], up: true, checkpoints: null,
+  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, hashing: null, notices: [], up: true, checkpoints: null,
 };
 const listeners = new Set();
 let newest = { job: null, seq: 0 }; // the last preview that was taken
@@ -42,7 +42,7 @@ function withJob(job) {
 const reducers = {
   snapshot: (event) => ({
     boot: event.boot, jobs: new Map(event.jobs.map((job) => [job.id, job])), waiting: event.waiting, pictures: withPictures(event.pictures),
-    progress: event.progress, preview: event.preview, notices: event.notices,
+    progress: event.progress, preview: event.preview, hashing: event.hashing, notices: event.notices,
   }),
   progress: (event) => ({ progress: event }),
   preview: (event) => {
@@ -52,7 +52,7 @@ const reducers = {
   },
   job: ({ job }) => {
     const over = (item) => (item && item.job_id === job.id && job.status !== 'running' ? null : item);
-    return { jobs: withJob(job), progress: over(state.progress), preview: over(state.preview) };
+    return { jobs: withJob(job), progress: over(state.progress), preview: over(state.preview), hashing: over(state.hashing) };
   },
   queue: (event) => ({ waiting: event.waiting }),
   picture: ({ picture }) => {
@@ -60,6 +60,8 @@ const reducers = {
     const jobs = job && !known ? new Map(state.jobs).set(job.id, { ...job, pictures: job.pictures + 1 }) : state.jobs;
     return { jobs, pictures: withPictures([picture]), preview: null };
   },
+  picture_filed: ({ picture }) => (state.pictures.some((item) => item.id === picture.id) ? { pictures: withPictures([picture]) } : {}),
+  hashing: (event) => ({ hashing: event }),
   notice: (event) => ({ notices: [...state.notices.filter((item) => item.id !== event.id), event] }),
 };
 

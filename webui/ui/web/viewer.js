@@ -4,7 +4,7 @@ import { ApiError, get, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
 import { openLightbox } from './lightbox.js';
 import { running, state, subscribe } from './store.js';
-import { t, timeLeft } from './words.js';
+import { fileOf, t, timeLeft } from './words.js';
 import { toast } from './toast.js';
 
 const view = { selected: null, following: true, failed: null }; // `selected`: id of a picture, or null for the newest thing
@@ -153,7 +153,7 @@ function drawProgress(job, picture) {
   parts.progress.setAttribute('aria-valuenow', percent);
   parts.bar.firstChild.style.transform = `scaleX(${percent / 100})`;
   document.title = job ? t('page_title_running', { n: percent }) : 'Easel';
-  if (!job) return void (parts.text.textContent = picture ? `${picture.width} × ${picture.height} · ${picture.name}` : '');
+  if (!job) return void (parts.text.textContent = picture ? `${picture.width} × ${picture.height} · ${fileOf(picture, state.hashing)}` : '');
   const words = [progress ? t(`phase_${progress.phase}`, { step: progress.step, steps: progress.steps }) : t('phase_starting')];
   if (progress && progress.pictures > 1) words.push(t('picture_n', { n: progress.picture, m: progress.pictures }));
   if (progress && progress.eta !== null) words.push(timeLeft(progress.eta));

@@ -13,3 +13,9 @@ export function timeLeft(seconds) {
   if (whole < 3600) return t('eta_minutes', { m: Math.floor(whole / 60), s: whole % 60 });
   return t('eta_hours', { h: Math.floor(whole / 3600), m: Math.floor((whole % 3600) / 60) });
 }
+
+// The name of a picture's file, or why it has none yet.
+export function fileOf(picture, hashing) {
+  if (!picture.pending) return picture.name;
+  return hashing ? t('file_waits_percent', { name: hashing.name, n: Math.round(hashing.fraction * 100) }) : t('file_waits');
+}
