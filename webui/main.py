@@ -106,14 +106,14 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     catalog, checkpoint = _make_catalog(options, folders, library)
     outputs = Outputs(folders.outputs, folders.own / "unsaved", library, (lambda _: None) if options.no_hashing else catalog.sha256)
     queue = JobQueue(library, events.publish)
-    host = PluginHost(registries)
+    host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(),
+        default=lambda: checkpoint or catalog.default(), images=images,
     )
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog), events.publish))
     studio = Studio(Parts(
-        folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
+        folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint,
         hashing=not options.no_hashing,
     ))

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 GRID = "grid"
 """The basename of grids: `grid-0000.png`."""
+
+BEFORE_HIRES = "before-highres-fix"
+"""How the name of a copy of the first pass ends."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,9 @@ class Outputs:
             root = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts))
         pattern = settings.samples_filename_pattern or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
         place = Place(root, apply_pattern(pattern, facts), settings.samples_format)
+        if picture.before is not None:
+            before = replace(place, text=f"{place.text}-{BEFORE_HIRES}" if place.text else BEFORE_HIRES)
+            self._put(picture.before, before, notes, infotext, settings)
         path = self._put(picture.image, place, notes, infotext, settings)
         record = self._library.add_picture(
             PictureRecord(
@@ -208,7 +214,7 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         scheduler=request.scheduler, sampler_schedule=plan.sampler.scheduler, model_hash=sha256[:10] if sha256 else "",
         model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
         batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
-        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
+        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1), denoising=request.denoising_strength if request.enable_hr else None,
         begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
     )
 
