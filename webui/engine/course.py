@@ -108,7 +108,7 @@ def skip_rules(course: Course, settings: PictureSettings) -> SkipRules:
 
 
 def load_function(path: str) -> Callable[..., Tensor]:
-    """The function behind `module:name` of the spec of a sampler, schedule or upscaler. Raises `WebuiError` when a plugin named one that is not there."""
+    """The function behind `module:name` of a sampler's, schedule's or upscaler's spec. Raises `WebuiError` when there is none."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
