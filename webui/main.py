@@ -111,14 +111,14 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
         waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None,
     )
-    host = PluginHost(registries)
+    host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(),
+        default=lambda: checkpoint or catalog.default(), images=images,
     )
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
-        folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
+        folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, hasher=hasher,
         checkpoint=checkpoint,
     ))

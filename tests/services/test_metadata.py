@@ -17,15 +17,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.services.conftest import CHECKPOINT
 from webui.engine.plan import make_plan
-from webui.engine.tables import SAMPLERS, SCHEDULES, register_tables
+from webui.engine.tables import SAMPLERS, SCHEDULES, UPSCALERS, register_tables
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
 from webui.schema.metadata import Metadata
+from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
 from webui.services.infotext import files, stealth
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.foreign import read_comfyui
+from webui.services.infotext.reader import ReadOptions
 from webui.services.infotext.restore import Known, find_sampler
 from webui.services.infotext.stealth import read_stealth
 from webui.services.infotext.writer import write_infotext
@@ -330,3 +332,43 @@ def test_styles_go_out_and_come_back() -> None:
     assert line.startswith("a cat, masterpiece\nNegative prompt: bad, dog\n")
     found = read_metadata(line.encode(), Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(CHECKPOINT,), styles=(style,))).request
     assert found and (found.prompt, found.negative_prompt, found.styles) == ("a cat", "dog", ("Good",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"hr_scale": 1.5, "hr_second_pass_steps": 7, "denoising_strength": 0.35}, {"hr_resize_x": 768}, {"hr_resize_x": 768, "hr_resize_y": 1024},
+        {"hr_upscaler": "Lanczos", "hr_prompt": "a big cat, (sharp:1.2)", "hr_negative_prompt": "blurry: very"}, {"hr_cfg": 4.5},
+        {"sampler": "Euler", "hr_sampler": "DPM++ 2M"}, {"hr_sampler": "Euler a", "hr_scheduler": "Uniform"}, {"hr_scheduler": "Exponential"},
+        {"enable_hr": False, "hr_scale": 2.0},
+    ],
+    ids=str,
+)
+def test_a_second_pass_comes_back_from_the_line(change: dict[str, Any]) -> None:
+    request = Txt2Img(prompt="a cat", negative_prompt="dog", seed=5, checkpoint=CHECKPOINT.name, enable_hr=True).revise(**change)
+    line = write_infotext(make_plan(request, CHECKPOINT, REGISTRIES), 0, CHECKPOINT.sha256)
+    known = Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(CHECKPOINT,), upscalers=UPSCALERS)
+    found = read_metadata(line.encode(), known)
+    assert found.request == request
+    assert found.comments == ()
+
+
+def test_sizes_of_the_oldest_hires_fix_come_back() -> None:
+    settings = PictureSettings(use_old_hires_fix_width_height=True)
+    request = Txt2Img(prompt="a cat", seed=5, width=1024, height=768, enable_hr=True)
+    line = write_infotext(make_plan(request, CHECKPOINT, REGISTRIES, settings=settings), 0, None, settings)
+    assert "Size: 640x448" in line and "Hires resize: 1024x768" in line
+    found = read_metadata(line.encode(), Known(reading=ReadOptions(use_old_hires_fix_width_height=True))).request
+    assert found is not None and (found.width, found.height, found.enable_hr) == (1024, 768, True)
+
+
+def test_a_denoising_strength_alone_is_that_of_img2img() -> None:
+    found = read_metadata(f"{LINE}, Denoising strength: 0.4".encode(), KNOWN).request
+    assert found is not None and not found.enable_hr and found.denoising_strength == 0.4
+
+
+def test_an_upscaler_that_is_not_here_is_named() -> None:
+    known = Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(CHECKPOINT,), upscalers=UPSCALERS)
+    found = read_metadata(f"{LINE}, Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: 4x-Ultra".encode(), known)
+    assert found.request is not None and (found.request.enable_hr, found.request.hr_upscaler) == (True, "Lanczos")
+    assert any("4x-Ultra" in comment for comment in found.comments)

@@ -6,6 +6,7 @@ import csv
 import errno
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,14 @@ def test_a_grid_holds_the_pictures_in_order(outputs: Outputs, saving: Saving, jo
     gone = [record.revise(path=f"{record.path}.gone") for record in records]
     assert outputs.save_grid(saving, gone).result(10) is None
     assert outputs.save_grid(with_settings(saving, img_max_size_mp=1), [records[0]] * 400).result(10) is None
+
+
+def test_the_copy_of_the_first_pass_lies_beside_the_picture(outputs: Outputs, saving: Saving, library: Library) -> None:
+    picture = replace(saving.picture, before=Image.new("RGB", (32, 32), "blue"))
+    record = save(outputs, replace(saving, picture=picture))
+    copy, whole = sorted(Path(record.path).parent.glob("*.png"))
+    assert (copy.name, whole.name) == ("00000-10-before-highres-fix.png", "00001-10.png")
+    assert Path(record.path) == whole
+    with Image.open(copy) as image:
+        assert image.size == (32, 32) and image.text["parameters"] == record.infotext  # type: ignore[attr-defined]
+    assert len(library.pictures_of(saving.job.id)) == 1  # a file, no row: pages show the finished picture

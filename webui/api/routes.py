@@ -17,7 +17,7 @@ from webui import __version__
 from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.event import Snapshot
-from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.generation import Hires, ImageRef, Txt2Img
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.settings import Settings
@@ -138,6 +138,11 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
     def save(picture_id: int) -> dict[str, str]:
         return {"path": studio.save_picture(picture_id).as_posix()}
 
+    @router.post("/pictures/{picture_id}/hires", status_code=201)
+    def enlarge(picture_id: int, hires: Hires) -> dict[str, Any]:
+        job = studio.enlarge_picture(picture_id, hires)
+        return {"id": job.id, "lane": job.lane, "position": job.position}
+
     @router.get("/zip")
     def zip_pictures(ids: str) -> StreamingResponse:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream)
@@ -213,6 +218,10 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.get("/schedulers")
     def schedulers() -> list[str]:
         return list(studio.registries.schedulers)
+
+    @router.get("/upscalers")
+    def upscalers() -> list[str]:
+        return list(studio.registries.upscalers)
 
     @router.get("/styles")
     def styles() -> list[Style]:

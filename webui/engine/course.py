@@ -108,12 +108,12 @@ def skip_rules(course: Course, settings: PictureSettings) -> SkipRules:
 
 
 def load_function(path: str) -> Callable[..., Tensor]:
-    """The function behind `module:name` of a sampler's or schedule's spec. Raises `WebuiError` when a plugin named one that is not there."""
+    """The function behind `module:name` of a sampler's, schedule's or upscaler's spec. Raises `WebuiError` when there is none."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise WebuiError(f"The function {path} of a sampler or schedule cannot be found: {error}") from error
+        raise WebuiError(f"The function {path} of a sampler, schedule or upscaler cannot be found: {error}") from error
 
 
 def _timestep_course(part: Pass, table: SigmaTable, settings: PictureSettings, steps: int, last: int, calls: int) -> Course:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -15,15 +15,15 @@ from webui.backend.manager import ModelManager
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import make_network
-from webui.engine.plan import Batch, Plan
+from webui.engine.plan import Batch, Enlarge, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
-from webui.engine.prompt.schedule import Timing
 from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
+from webui.engine.steps.upscale import encode_image, enlarge_images, enlarge_latents, to_pixels
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.host import Hearing, PluginHost
 
@@ -40,6 +40,30 @@ class Workshop:
     host: PluginHost | None = None
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """What the passes so far have left of a batch. `before`: the pictures of the first pass, when somebody wants to see them."""
+
+    denoised: Denoised
+    before: Sequence[Image.Image] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all batches of a plan are made with."""
+
+    plan: Plan
+    components: Components
+    shop: Workshop
+    tools: RunTools
+    hearing: Hearing | None
+    """Plugins that listen inside the loop, or None."""
+
+    def report(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
+        """Tell the caller; see `_Reporter`."""
+        _Reporter(self.plan, self.tools)(phase, batch, part, step)
+
+
 def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     """Carry a plan out. Pictures come as soon as each is decoded.
 
@@ -54,55 +78,87 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
             tools.cancel.begin_batch()
-            denoised = _sample(plan, batch, components, shop, tools, hearing)
-            if denoised is None:
+            canvas = _paint(Run(plan, components, shop, tools, hearing), batch)
+            if canvas is None:
                 tools.cancel.raise_if_interrupted()
                 continue
-            report("decoding", batch, plan.request.steps)
-            for number, latents in enumerate(denoised.latents):
+            report("decoding", batch)
+            for number, latents in enumerate(canvas.denoised.latents):
                 image = _develop(components, latents)
                 index = batch.first + number
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
-                yield Picture(image, plan, index, denoised.partial)
-            if denoised.partial and tools.cancel.interrupted:
+                yield Picture(image, plan, index, canvas.denoised.partial, canvas.before[number] if canvas.before else None)
+            if canvas.denoised.partial and tools.cancel.interrupted:
                 return
 
 
 @torch.inference_mode()
-def _sample(
-    plan: Plan, batch: Batch, components: Components, shop: Workshop, tools: RunTools, hearing: Hearing | None,
-) -> Denoised | None:
-    """Encode → latents → denoise, for one batch. None when it was stopped before its first step was finished."""
-    report = _Reporter(plan, tools)
-    part = plan.passes[0]
-    report("encoding", batch)
-    reading = read_prompts(batch.prompts, batch.negative_prompts, tools.settings)
+def _paint(run: Run, batch: Batch) -> Canvas | None:
+    """All passes of a batch; a second begins with what the first left, enlarged. Stopped before a pass has finished its first step: what the pass
+    before left, as a partial picture, or None."""
+    canvas: Canvas | None = None
+    for part in run.plan.todo:
+        start = None
+        if part.enlarge is not None:
+            run.report("upscaling", batch, part)
+            start, images = _enlarge(run, part.enlarge, canvas)
+            if canvas is not None and run.tools.settings.save_images_before_highres_fix:
+                canvas = replace(canvas, before=images)
+        denoised = _sample(run, batch, part, start)
+        if denoised is None:
+            return canvas and replace(canvas, denoised=replace(canvas.denoised, partial=True))
+        canvas = Canvas(denoised, canvas.before if canvas else ())
+        if denoised.partial:
+            break
+    return canvas
+
+
+def _enlarge(run: Run, to: Enlarge, canvas: Canvas | None) -> tuple[Tensor, Sequence[Image.Image]]:
+    """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from where those had to be made."""
+    components, tools, given = run.components, run.tools, run.plan.request.firstpass_image
+    latent = to.upscaler.latent_mode is not None
+    if canvas is None and given is not None:
+        image = tools.open_image(given)
+        if latent:
+            return enlarge_latents(encode_image(components, image), to), [image]
+        return enlarge_images(components, [to_image(to_pixels(image))], to), [image]
+    latents = canvas.denoised.latents if canvas else torch.empty(0)
+    images = [_develop(components, one) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
+    return enlarge_latents(latents, to) if latent else enlarge_images(components, images, to), images
+
+
+@torch.inference_mode()
+def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoised | None:
+    """Encode → latents → denoise, for one pass of a batch. None when it was stopped before its first step was finished."""
+    components, tools, settings = run.components, run.tools, run.tools.settings
+    run.report("encoding", batch, part)
+    reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
-    timing = Timing(part.calls, old=tools.settings.use_old_scheduling)
-    conditioning = encode(components, shop.prompts, reading, part.guidance, timing, tools.settings)
-    table = make_table(components.alphas_cumprod, part, tools.settings)
-    course = make_course(part, table, tools.settings)
-    hooks = PassHooks(hearing, plan.request, part) if hearing else None
+    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings)
+    table = make_table(components.alphas_cumprod, part, settings)
+    course = make_course(part, table, settings)
+    hooks = PassHooks(run.hearing, run.plan.request, part) if run.hearing else None
     network = make_network(
-        part, components.denoise, table, conditioning, skip_rules(course, tools.settings), batched=tools.settings.batch_cond_uncond,
+        part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
     )
-    noise = batch_noise(components, batch, part, plan.request, tools.settings)
-    options = sampler_options(part, table, tools.settings)
-    previews = shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
+    noise = batch_noise(components, batch, part, run.plan.request, settings)
+    options = sampler_options(part, table, settings)
+    previews = run.shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
 
     def on_step(step: int, x0: Tensor) -> None:
-        report("sampling", batch, step)
+        run.report("sampling", batch, part, step)
         if previews is not None:
             previews.offer(step, x0)
 
-    report("sampling", batch)
+    run.report("sampling", batch, part)
+    latents = first_latents(noise, course, start, settings.img2img_extra_noise)
     try:
         denoised = denoise(
-            part, network, first_latents(noise, course), course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step,
-            options=options, hooks=hooks,
+            part, network, latents, course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step, options=options,
+            hooks=hooks,
         )
     finally:
         _end(previews)
@@ -123,12 +179,20 @@ def _end(previews: PreviewRun | None) -> None:
 
 
 class _Reporter:
-    """Turns "phase, batch, step" into the `Step` that the caller gets."""
+    """Turns "phase, batch, pass, step of it" into the `Step` that the caller gets: steps of all passes count, and a step is as dear as its pixels.
+    Decoding comes when all is done."""
 
     def __init__(self, plan: Plan, tools: RunTools) -> None:
         self._pictures = len(plan.seeds)
-        self._steps = plan.request.steps
+        self._todo = plan.todo
         self._report = tools.report
 
-    def __call__(self, phase: str, batch: Batch, step: int = 0) -> None:
-        self._report(Step(phase, batch.first, self._pictures, step, self._steps))
+    def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
+        todo = self._todo
+        over = todo[: todo.index(part)] if part else ()
+        if phase == "decoding":
+            over, step = todo, 0
+        costs = [one.steps * one.width * one.height for one in todo]
+        done = sum(costs[: len(over)]) + (step * part.width * part.height if part else 0)
+        steps = sum(one.steps for one in todo)
+        self._report(Step(phase, batch.first, self._pictures, sum(one.steps for one in over) + step, steps, done / sum(costs)))

@@ -8,18 +8,31 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from webui.engine.hires import HiresSize, check_hires, hires_extras, size_of
+from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
-from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 
 RANDOM_SEEDS = 4_294_967_294
 """A random seed is below this, as in A1111."""
+
+
+@dataclass(frozen=True)
+class Enlarge:
+    """How a pass gets to its size from the picture of the pass before: to `width` × `height` pixels, then without `cut` latent cells (x, y), half of
+    them on each side."""
+
+    upscaler: UpscalerSpec
+    width: int
+    height: int
+    cut: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,11 @@ class Pass:
 
     cfg_rescale: float = 0.0
     """See `Guidance.rescale`."""
+    enlarge: Enlarge | None = None
+    """A second pass begins like this; None = at noise of its own."""
+
+    calls_before: int | None = None
+    """Calls of the pass before, which times in prompts are counted from in a second pass."""
 
     @property
     def guidance(self) -> float:
@@ -62,6 +80,14 @@ class Batch:
     negative_prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     subseeds: tuple[int, ...] = ()
+    hires_prompts: tuple[str, ...] = ()
+    """Of the second pass, when there is one; so with the negative ones."""
+
+    hires_negative_prompts: tuple[str, ...] = ()
+
+    def texts(self, part: Pass) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Prompts and negative prompts of one of the passes."""
+        return (self.prompts, self.negative_prompts) if part.enlarge is None else (self.hires_prompts, self.hires_negative_prompts)
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,11 @@ class Plan:
     """Infotext fields that noise and sampling add, with their values; a tuple has one value per picture of the run."""
 
     @property
+    def todo(self) -> tuple[Pass, ...]:
+        """The passes to carry out: not the first when a finished picture stands for it."""
+        return self.passes[1:] if self.request.firstpass_image else self.passes
+
+    @property
     def schedule_label(self) -> str | None:
         """`Schedule type` of the infotext: the label of the schedule used, or None for Automatic with a sampler that has no schedule of its own."""
         return self.schedule.label if self.schedule else None
@@ -96,9 +127,11 @@ def make_plan(
     request: Txt2Img, checkpoint: Checkpoint, registries: Registries, random_seed: Callable[[], int] = draw_seed,
     settings: PictureSettings | None = None,
 ) -> Plan:
-    """Resolve a request. Raises `RequestError` at `sampler` or `scheduler` for a name that does not exist."""
+    """Resolve a request. Raises `RequestError` at the field of a name that does not exist, or that makes the second pass impossible."""
+    settings = settings or PictureSettings()
+    check_hires(request, registries, settings)
     sampler = registries.samplers.get(request.sampler, field="sampler")
-    schedule = _schedule(request, sampler, registries)
+    schedule = _schedule(request.scheduler, sampler, registries)
     if request.seed == -1:
         request = request.revise(seed=random_seed())
     if request.subseed == -1 and request.subseed_strength:
@@ -108,17 +141,57 @@ def make_plan(
     seeds = tuple(request.seed + (0 if request.subseed_strength else number) for number in numbers)
     subseeds = tuple(request.subseed + number for number in numbers) if request.subseed_strength else ()
     prompts, negatives = ((text,) * size for text in apply_styles(request.prompt, request.negative_prompt, request.style_texts))
+    hires = tuple((text,) * size for text in hires_prompts(request)) if request.enable_hr else ()
     batches = tuple(
-        Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size]) for first in range(0, count * size, size)
+        Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size], *hires)
+        for first in range(0, count * size, size)
     )
     only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule, cfg_rescale=request.cfg_rescale)
-    extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings or PictureSettings()))
-    return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
+    if not request.enable_hr:
+        extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings))
+        return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
+    first, second = passes = _two_passes(request, only, size_of(request, settings), registries)
+    differing = [text if text != base else None for text, base in zip(hires_prompts(request), (prompts[0], negatives[0]), strict=True)]
+    label = second.schedule.label if second.schedule and second.schedule != schedule else None
+    fields = hires_extras(request, size_of(request, settings), (differing[0], differing[1]), label)
+    extras = dict((*seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings)))
+    return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, passes, batches, tuple(extras.items()))
 
 
-def _schedule(request: Txt2Img, sampler: SamplerSpec, registries: Registries) -> ScheduleSpec | None:
+def timing_of(part: Pass, settings: PictureSettings) -> Timing:
+    """How times in the prompts of a pass are counted."""
+    first, second = (part.calls, None) if part.calls_before is None else (part.calls_before, part.calls)
+    return Timing(first, second, old=settings.use_old_scheduling)
+
+
+def prompt_fields(request: Txt2Img, part: Pass) -> tuple[str, str]:
+    """The fields that the prompts of a pass were written in."""
+    if part.enlarge is None:
+        return "prompt", "negative_prompt"
+    return "hr_prompt" if request.hr_prompt else "prompt", "hr_negative_prompt" if request.hr_negative_prompt else "negative_prompt"
+
+
+def hires_prompts(request: Txt2Img) -> tuple[str, str]:
+    """Prompt and negative prompt of the second pass, styles applied."""
+    return apply_styles(request.hr_prompt or request.prompt, request.hr_negative_prompt or request.negative_prompt, request.style_texts)
+
+
+def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Registries) -> tuple[Pass, Pass]:
+    """The passes of hires fix; `only` is the one without it."""
+    first = replace(only, width=size.first[0], height=size.first[1])
+    sampler = registries.samplers.get(request.hr_sampler or request.sampler, field="hr_sampler")
+    second = Pass(
+        request.hr_second_pass_steps or request.steps, request.hr_cfg or request.cfg_scale, *size.final, sampler,
+        _schedule(request.hr_scheduler or request.scheduler, sampler, registries), strength=request.denoising_strength, exact_steps=True,
+        enlarge=Enlarge(registries.upscalers.get(request.hr_upscaler, field="hr_upscaler"), *size.target, size.cut), calls_before=first.calls,
+        cfg_rescale=request.cfg_rescale,
+    )
+    return first, second
+
+
+def _schedule(name: str, sampler: SamplerSpec, registries: Registries) -> ScheduleSpec | None:
     """Automatic (no function of its own) stands for the schedule that the sampler names, which may be none. Timestep samplers have none."""
-    chosen = registries.schedulers.get(request.scheduler, field="scheduler")
+    chosen = registries.schedulers.get(name, field="scheduler")
     if sampler.face == "timestep":
         return None
     if chosen.function is not None:

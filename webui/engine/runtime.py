@@ -66,7 +66,7 @@ class Runtime:
 
 @contextmanager
 def _out_of_memory_in_words(plan: Plan) -> Iterator[None]:
-    request = plan.request
+    request, largest = plan.request, max(plan.passes, key=lambda part: part.width * part.height)
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -75,6 +75,6 @@ def _out_of_memory_in_words(plan: Plan) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise WebuiError(
-            f"There is not enough memory for {request.batch_size} × {request.width} × {request.height} pixels at once.",
+            f"There is not enough memory for {request.batch_size} × {largest.width} × {largest.height} pixels at once.",
             hint="Take a smaller size or batch size.",
         ) from error

@@ -25,8 +25,10 @@ def seed_extras(request: GenerationRequest, subseeds: tuple[int, ...]) -> Extras
 
 
 def sampling_extras(part: Pass, settings: PictureSettings) -> Extras:
-    """Fields of one pass and its settings, in A1111's order: those of its base line, of the schedule, of the sampler, of guidance."""
-    return (*_base(part, settings), *_schedule(part, settings), *_sampler(part, settings), *_guidance(part, settings))
+    """Fields of one pass and its settings, in A1111's order: those of its base line (the first pass's), of the schedule, of the sampler, of
+    guidance."""
+    base = () if part.enlarge else _base(part, settings)
+    return (*base, *_schedule(part, settings), *_sampler(part, settings), *_guidance(part, settings))
 
 
 def _eta(part: Pass, settings: PictureSettings) -> float:

@@ -1,12 +1,12 @@
-"""The built-in samplers and schedules as data, in A1111's order, then Forge's (a1111-contract §3). Needs no torch: lists, checks and plans read
-it."""
+"""The built-in samplers, schedules and upscalers as data, in A1111's order, then Forge's (a1111-contract §3). Needs no torch: lists, checks and
+plans read it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from webui.plugins.registry import Registries
-from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 
 
 def _sampler(name: str, function: str, *aliases: str, **flags: Any) -> SamplerSpec:
@@ -89,8 +89,23 @@ FORGE_SCHEDULES = (
 SCHEDULES = A1111_SCHEDULES + FORGE_SCHEDULES
 
 
+UPSCALERS = (
+    UpscalerSpec(name="Latent", latent_mode="bilinear"),
+    UpscalerSpec(name="Latent (antialiased)", latent_mode="bilinear", antialias=True),
+    UpscalerSpec(name="Latent (bicubic)", latent_mode="bicubic"),
+    UpscalerSpec(name="Latent (bicubic antialiased)", latent_mode="bicubic", antialias=True),
+    UpscalerSpec(name="Latent (nearest)", latent_mode="nearest"),
+    UpscalerSpec(name="Latent (nearest-exact)", latent_mode="nearest-exact"),
+    UpscalerSpec(name="None"),
+    UpscalerSpec(name="Lanczos", function="webui.engine.upscalers:lanczos"),
+    UpscalerSpec(name="Nearest", function="webui.engine.upscalers:nearest"),
+)
+
+
 def register_tables(registries: Registries) -> None:
-    """Put the built-in samplers and schedules into the registries."""
+    """Put the built-in samplers, schedules and upscalers into the registries."""
+    for upscaler in UPSCALERS:
+        registries.add_upscaler(upscaler)
     for sampler in SAMPLERS:
         registries.add_sampler(sampler)
     for schedule in SCHEDULES:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webui.engine.cancel import CancelToken
+from webui.schema.errors import RequestError
 from webui.schema.settings import MachineSettings, PictureSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from webui.engine.plan import Plan
+    from webui.schema.generation import ImageRef
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Step:
     pictures: int
     step: int
     steps: int
+    share: float | None = None
+    """Share of this batch's work that is done, 0 … 1, where steps are not all equally dear; None = step / steps."""
+
+
+def _no_pictures(ref: ImageRef) -> Image.Image:
+    raise RequestError("There is no store of pictures to take the first pass from.", field="firstpass_image")
 
 
 def _ignore_step(step: Step) -> None:
@@ -48,6 +56,9 @@ class RunTools:
     settings: PictureSettings = field(default_factory=PictureSettings)
     """The settings frozen into the job."""
 
+    open_image: Callable[[ImageRef], Image.Image] = _no_pictures
+    """Opens a picture that the request names, RGB. Raises `WebuiError` when it is not there."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -59,6 +70,8 @@ class Picture:
     """Number within the run, from 0."""
 
     partial: bool = False
+    before: Image.Image | None = None
+    """What the first pass left, when the settings ask for a copy of it."""
 
     @property
     def seed(self) -> int:

@@ -26,7 +26,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register(registries: Registries) -> None:
-    """Add samplers, schedules, scripts or request parameters; called once when the plugin is enabled."""
+    """Add samplers, schedules, upscalers, scripts or request parameters; called once when the plugin is enabled."""
 
 
 @hookspec

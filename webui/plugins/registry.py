@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from webui.schema.base import Frozen
 from webui.schema.errors import ConflictError, NotFoundError, RequestError
-from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 
 if TYPE_CHECKING:
     from webui.plugins.script import Script
@@ -73,6 +73,10 @@ def _schedulers() -> Registry[ScheduleSpec]:
     return Registry("schedule type")
 
 
+def _upscalers() -> Registry[UpscalerSpec]:
+    return Registry("upscaler")
+
+
 def _scripts() -> Registry[Script]:
     return Registry("script")
 
@@ -87,6 +91,7 @@ class Registries:
 
     samplers: Registry[SamplerSpec] = field(default_factory=_samplers)
     schedulers: Registry[ScheduleSpec] = field(default_factory=_schedulers)
+    upscalers: Registry[UpscalerSpec] = field(default_factory=_upscalers)
     scripts: Registry[Script] = field(default_factory=_scripts)
     params: Registry[type[Params]] = field(default_factory=_params)
     owner: str = "easel"
@@ -99,6 +104,10 @@ class Registries:
         """Add a schedule type to the list, by its label."""
         self.schedulers.add(spec.label, spec, self.owner)
 
+    def add_upscaler(self, spec: UpscalerSpec) -> None:
+        """Add an upscaler to the list."""
+        self.upscalers.add(spec.name, spec, self.owner)
+
     def add_script(self, script: Script) -> None:
         """Add a script; its parameters travel in `request.ext[script.id]`."""
         self.scripts.add(script.id, script, self.owner)
@@ -110,5 +119,5 @@ class Registries:
 
     def remove_owner(self, owner: str) -> None:
         """Drop everything a plugin added, everywhere."""
-        for registry in (self.samplers, self.schedulers, self.scripts, self.params):
+        for registry in (self.samplers, self.schedulers, self.upscalers, self.scripts, self.params):
             registry.remove_owner(owner)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, TypeAdapter
 
 from webui.schema.base import Frozen
 from webui.schema.style import Style, StyleName
-from webui.schema.widgets import Dropdown, Number, Slider, TextBox
+from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox
 
 PROMPT_LIMIT = 20_000
 """Characters in a prompt. Far beyond what any model reads (about 250 chunks of 75 tokens), small enough to never stall the text encoder."""
@@ -16,6 +16,20 @@ PROMPT_LIMIT = 20_000
 SEED_LIMIT = 2**53 - 1
 """Largest seed: what JSON and a browser carry without loss."""
 
+SIDE_LIMIT = 8192
+"""Pixels of a side, in either pass."""
+
+
+def readable(text: str) -> str:
+    """A prompt as it is. Raises `ValueError` when it is too long or cannot be read."""
+    if len(text) > PROMPT_LIMIT:
+        raise ValueError(f"The text has {len(text):,} characters; at most {PROMPT_LIMIT:,} are possible. Shorten it.")
+    if "\x00" in text:
+        raise ValueError("The text contains a NUL character. Remove it.")
+    return text
+
+
+PromptText = Annotated[str, AfterValidator(readable)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -30,9 +44,9 @@ class ImageRef(Frozen):
 class GenerationRequest(Frozen):
     """What every kind of picture job has in common. Defaults are A1111's."""
 
-    prompt: Annotated[str, TextBox(label="prompt", lines=3, placeholder="prompt_placeholder", elem="prompt")] = ""
+    prompt: Annotated[PromptText, TextBox(label="prompt", lines=3, placeholder="prompt_placeholder", elem="prompt")] = ""
     negative_prompt: Annotated[
-        str, TextBox(label="negative_prompt", lines=3, placeholder="negative_prompt_placeholder", elem="neg_prompt")
+        PromptText, TextBox(label="negative_prompt", lines=3, placeholder="negative_prompt_placeholder", elem="neg_prompt")
     ] = ""
     styles: Annotated[
         tuple[StyleName, ...], Field(max_length=100), Dropdown(label="styles", source="styles", elem="styles", multiple=True)
@@ -82,20 +96,49 @@ class GenerationRequest(Frozen):
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
 
-    @field_validator("prompt", "negative_prompt")
-    @classmethod
-    def _prompt_is_readable(cls, text: str) -> str:
-        if len(text) > PROMPT_LIMIT:
-            raise ValueError(f"The text has {len(text):,} characters; at most {PROMPT_LIMIT:,} are possible. Shorten it.")
-        if "\x00" in text:
-            raise ValueError("The text contains a NUL character. Remove it.")
-        return text
+
+class Hires(Frozen):
+    """The second pass of "Hires. fix": the picture is enlarged and worked over. Names and defaults are A1111's; `hr_cfg` is Forge's."""
+
+    enable_hr: Annotated[bool, Checkbox(label="hires_fix", elem="hr-checkbox")] = False
+    hr_upscaler: Annotated[str, Dropdown(label="hr_upscaler", source="upscalers", elem="hr_upscaler")] = "Latent"
+    hr_second_pass_steps: Annotated[
+        int, Field(ge=0, le=1000), Slider(label="hr_steps", info="hr_steps_info", minimum=0, maximum=150, step=1, elem="hires_steps")
+    ] = 0
+    """Steps really done in the second pass; 0 = as many as in the first."""
+
+    denoising_strength: Annotated[
+        float, Field(ge=0, le=1), Slider(label="denoising_strength", minimum=0, maximum=1, step=0.01, elem="denoising_strength")
+    ] = 0.7
+    """How much of the enlarged picture is replaced."""
+
+    hr_scale: Annotated[float, Field(ge=1, le=16), Slider(label="hr_scale", minimum=1, maximum=4, step=0.05, elem="hr_scale")] = 2.0
+    hr_resize_x: Annotated[int, Field(ge=0, le=SIDE_LIMIT), Slider(label="hr_resize_x", minimum=0, maximum=2048, step=8, elem="hr_resize_x")] = 0
+    """Width to enlarge to; with only one of both given the other follows, with both what sticks out is cut. Both 0 = `hr_scale` counts."""
+
+    hr_resize_y: Annotated[int, Field(ge=0, le=SIDE_LIMIT), Slider(label="hr_resize_y", minimum=0, maximum=2048, step=8, elem="hr_resize_y")] = 0
+    hr_sampler: Annotated[str, Dropdown(label="hr_sampler", source="hires_samplers", elem="hr_sampler")] = ""
+    """Empty = the one of the first pass; so with `hr_scheduler`."""
+
+    hr_scheduler: Annotated[str, Dropdown(label="hr_scheduler", source="hires_schedulers", elem="hr_scheduler")] = ""
+    hr_prompt: Annotated[PromptText, TextBox(label="hr_prompt", lines=2, placeholder="hr_prompt_placeholder", elem="hires_prompt")] = ""
+    """Empty = the prompt; so with `hr_negative_prompt`."""
+
+    hr_negative_prompt: Annotated[
+        PromptText, TextBox(label="hr_negative_prompt", lines=2, placeholder="hr_prompt_placeholder", elem="hires_neg_prompt")
+    ] = ""
+    hr_cfg: Annotated[
+        float, Field(ge=0, le=100), Slider(label="hr_cfg", info="hr_cfg_info", minimum=0, maximum=30, step=0.5, elem="hr_cfg")
+    ] = 0.0
+    """CFG scale of the second pass; 0 = that of the first."""
 
 
-class Txt2Img(GenerationRequest):
+class Txt2Img(GenerationRequest, Hires):
     """Pictures from a prompt."""
 
     kind: Literal["txt2img"] = "txt2img"
+    firstpass_image: ImageRef | None = None
+    """A finished picture that stands for the first pass, so that only the second is run (the button ✨); `width` and `height` are its size."""
 
 
 class HashCheckpoint(Frozen):

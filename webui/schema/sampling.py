@@ -56,3 +56,16 @@ class ScheduleSpec(Frozen):
     needs_model: bool = False
     settings: tuple[tuple[str, str], ...] = ()
     """(parameter of the function, settings key it is read from)."""
+
+
+class UpscalerSpec(Frozen):
+    """One entry of the upscaler list: either a way to interpolate latents, or a function that enlarges pictures."""
+
+    name: str
+    function: str | None = None
+    """`module:function` of `upscale(image, scale) -> image`, RGB; what it leaves undone is resized with Lanczos. None (and no mode): only that."""
+
+    latent_mode: str | None = None
+    """Mode of torch's `interpolate`: the second pass begins at the enlarged latents themselves."""
+
+    antialias: bool = False

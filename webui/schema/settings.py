@@ -114,6 +114,12 @@ class PictureSettings(SamplingSettings):
     batch_cond_uncond: bool = True
     """Run prompt and negative prompt in one call of the model: faster, more memory."""
 
+    use_old_hires_fix_width_height: bool = False
+    """Hires fix as A1111 before 1.0: width and height are those of the finished picture, the first pass has about 512² pixels."""
+
+    save_images_before_highres_fix: bool = False
+    """Save the picture of the first pass too, as `…-before-highres-fix`."""
+
     outdir_txt2img_samples: str = "txt2img-images"
     """Folder below the outputs folder."""
 

@@ -49,6 +49,13 @@ class ImageStore:
         except OSError as error:
             raise NotFoundError(f"There is no stored picture {sha256[:12]}….", hint="Add the picture again.") from error
 
+    def open(self, ref: ImageRef) -> Image.Image:
+        """The picture as RGB. Raises `NotFoundError` when it is not here, `RequestError` when it has another size than `ref` says."""
+        with Image.open(io.BytesIO(self.read(ref.sha256))) as image:
+            if image.size != (ref.width, ref.height):
+                raise RequestError(f"The stored picture has {image.width}×{image.height} pixels, not {ref.width}×{ref.height}.")
+            return image.convert("RGB")
+
     def collect(self, keep: set[str], older_than: float) -> int:
         """Delete pictures that nobody names and that are older than so many seconds. Returns how many."""
         removed, limit = 0, time.time() - older_than

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
+BEFORE_HIRES = "before-highres-fix"
+"""How the name of a copy of the first pass ends."""
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -101,6 +104,8 @@ class Outputs:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
         sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_txt2img_samples))
+        if picture.before is not None:
+            self._put(picture.before, sheet.with_hash(None).named(BEFORE_HIRES))
         draft = self._draft(picture.image, sheet) if sheet.marked else None
         path = draft.path if draft else str(self._put(picture.image, sheet))
         record = PictureRecord(

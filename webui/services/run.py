@@ -6,15 +6,18 @@ import base64
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Protocol
 
+from PIL import Image
 from pydantic import ValidationError
 
 from webui.engine.cancel import CancelToken
+from webui.engine.hires import cost_of
 from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import RequestError, field_errors
 from webui.schema.event import Event, PictureSaved, Preview, Progress
-from webui.schema.generation import Txt2Img
+from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import MachineSettings, PictureSettings
@@ -39,9 +42,10 @@ class JobRun:
 
     def __init__(
         self, job: Job, engine: Engine, outputs: Outputs, library: Library, emit: Callable[[Event], None], token: CancelToken,
-        machine: MachineSettings,
+        machine: MachineSettings, *, open_image: Callable[[ImageRef], Image.Image] | None = None,
     ) -> None:
         self.job = job
+        self._open_image = open_image
         self.token = token
         self.machine = machine
         self._engine = engine
@@ -70,6 +74,8 @@ class JobRun:
             tools = RunTools(
                 self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
             )
+            if self._open_image:
+                tools = replace(tools, open_image=self._open_image)
             for picture in self._engine.generate(request, tools):
                 last = picture
                 futures.append(self._save(picture, names[picture.index]))
@@ -112,7 +118,7 @@ class JobRun:
 
 def work_of(request: Txt2Img) -> float:
     """The cost of a request in sampling steps of one picture."""
-    return float(request.steps * request.batch_count * request.batch_size)
+    return cost_of(request) * request.batch_count * request.batch_size
 
 
 class Meter:
@@ -169,9 +175,9 @@ class Meter:
     def _fraction(self, step: Step) -> float:
         if not self._request or not self._total:
             return 0.0
-        steps = self._request.steps
-        inside = min(step.step / step.steps, 1.0) * self._request.batch_size if step.steps else 0.0
-        return min((self._before + (step.picture + inside) * steps) / self._total, 1.0)
+        share = step.share if step.share is not None else min(step.step / step.steps, 1.0) if step.steps else 0.0
+        inside = share * self._request.batch_size
+        return min((self._before + (step.picture + inside) * cost_of(self._request)) / self._total, 1.0)
 
     def _eta(self, now: float, step: Step, fraction: float) -> float | None:
         """Seconds left at the pace since the first step was done; the first step itself often warms something up."""

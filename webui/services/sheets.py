@@ -81,6 +81,10 @@ class Sheet(Frozen):
         words = {name: text.replace(self.mark, sha256[:SHORT]) for name, text in self.marked.model_dump().items()}
         return self.revise(label=Label(**words), marked=None, mark="")
 
+    def named(self, ending: str) -> Sheet:
+        """The sheet of a companion whose name ends so."""
+        return self.revise(label=self.label.revise(name=f"{self.label.name}-{ending}" if self.label.name else ending))
+
     @property
     def notes(self) -> Notes:
         """What is written into the file."""
@@ -137,7 +141,7 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
         batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
         max_length=saving.settings.filenames_max_length,
-        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
+        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1), denoising=request.denoising_strength if request.enable_hr else None,
         begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
     )
 

@@ -13,14 +13,17 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from webui.backend.catalog import Catalog
+from webui.engine.hires import check_hires
+from webui.engine.plan import hires_prompts
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, check_prompt, count_tokens
+from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
-from webui.schema.generation import GenerationRequest, Txt2Img
+from webui.schema.generation import GenerationRequest, Hires, ImageRef, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
@@ -130,6 +133,7 @@ class Studio:
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
+        check_hires(request, self.registries, snapshot)
         self._check_prompts(request, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
         if wants_hash(snapshot):
@@ -143,6 +147,8 @@ class Studio:
         self.registries.schedulers.get(request.scheduler, field="scheduler")
         if request.script:
             self.registries.scripts.get(request.script, field="script")
+        if request.firstpass_image:
+            self._check_picture(request.firstpass_image, "firstpass_image")
         for key, values in request.ext.items():
             try:
                 self.registries.params.get(key, field=f"ext.{key}").model_validate(values)
@@ -157,13 +163,43 @@ class Studio:
             raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
         return request.revise(checkpoint=self._parts.catalog.get(name).name)
 
+    def _check_picture(self, ref: ImageRef, field: str) -> None:
+        try:
+            self.images.open(ref)
+        except WebuiError as error:
+            raise RequestError(error.message, field=field, hint=error.hint) from error
+
     def _check_prompts(self, request: Txt2Img, snapshot: PictureSettings) -> None:
         if request.script:  # it may write other prompts; the engine checks those
             return
         calls = request.steps * (2 if self.registries.samplers.get(request.sampler).second_order else 1)
+        timing = Timing(calls, old=snapshot.use_old_scheduling)
         prompt, negative_prompt = apply_styles(request.prompt, request.negative_prompt, request.style_texts)
-        check_prompt(prompt, calls, snapshot)
-        check_prompt(negative_prompt, calls, snapshot, negative=True)
+        check_prompt(prompt, timing, snapshot)
+        check_prompt(negative_prompt, timing, snapshot, "negative_prompt")
+        if request.enable_hr:
+            order = 2 if self.registries.samplers.get(request.hr_sampler or request.sampler).second_order else 1
+            timing = Timing(calls, (request.hr_second_pass_steps or request.steps) * order, old=snapshot.use_old_scheduling)
+            prompt, negative_prompt = hires_prompts(request)
+            check_prompt(prompt, timing, snapshot, "hr_prompt")
+            check_prompt(negative_prompt, timing, snapshot, "hr_negative_prompt")
+
+    def enlarge_picture(self, picture_id: int, hires: Hires) -> Job:
+        """A1111's button ✨: only the second pass, on a finished picture, with its own prompt and seed, as `hires` says. Raises `WebuiError`."""
+        record = self.picture(picture_id)
+        content = Path(record.path).read_bytes()
+        found = self.read_metadata(content)
+        request = found.request or self._parts.queue.get(record.job_id).request
+        if not isinstance(request, Txt2Img):
+            raise RequestError("This picture does not say how it was made.", hint="Only pictures made here can be enlarged with ✨.")
+        picture = self.images.put(content)
+        subseed = request.subseed + (found.index or 0) if request.subseed_strength and request.subseed >= 0 else request.subseed
+        own = {
+            "seed": record.seed, "subseed": subseed, "batch_count": 1, "batch_size": 1, "width": picture.width, "height": picture.height,
+            "script": "", "ext": {}, "enable_hr": True, "firstpass_image": picture,
+        }  # fmt: skip
+        chosen = {name: getattr(hires, name) for name in Hires.model_fields if name != "enable_hr"}
+        return self.submit(request.revise(**chosen | own))
 
     def stop_job(self, job_id: str | None, skip: bool = False) -> None:
         """Interrupt (or skip the batch of) the running job; without an id whatever runs on the device, if anything does. Raises `ConflictError`."""
@@ -269,10 +305,12 @@ class Studio:
     def read_metadata(self, content: bytes) -> Metadata:
         """What a picture file or a pasted text says about how it was made, fitted to what this server has. Raises `RequestError`."""
         settings = self.settings()
-        reading = ReadOptions(settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting)
+        reading = ReadOptions(
+            settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting, settings.use_old_hires_fix_width_height,
+        )
         return read_metadata(content, Known(
             samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
-            styles=self.styles(), settings=settings, reading=reading,
+            styles=self.styles(), settings=settings, reading=reading, upscalers=self.registries.upscalers.values(),
         ))
 
     def count_tokens(self, text: str, negative: bool = False, calls: int = COUNTED_CALLS) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from webui.schema.generation import HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
 from webui.schema.settings import MachineSettings
+from webui.services.images import ImageStore
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
@@ -150,9 +151,10 @@ class DeviceExecutor:
 
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
-        queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None],
+        queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
     ) -> None:
         self._options = options
+        self._images = images
         self._catalog = catalog
         self._registries = registries
         self._host = host
@@ -176,7 +178,7 @@ class DeviceExecutor:
         if not isinstance(request, Txt2Img):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
         request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))
-        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
+        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=self._images.open)
         if request.script:
             script = self._registries.scripts.get(request.script, field="script")
             params = script.Params.model_validate(request.ext.get(script.id, {}))

@@ -26,8 +26,8 @@ Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
 Choices = Sequence[tuple[str | I18nData, str]]
 """What a dropdown lists: (text shown, value)."""
 
-SHARED_ELEMENTS = {"checkpoint": "setting_sd_model_checkpoint"}
-"""Fields whose component stands outside the tab, with A1111's id for it."""
+SHARED_ELEMENTS = {"checkpoint": "setting_sd_model_checkpoint", "hr_prompt": "hires_prompt", "hr_negative_prompt": "hires_neg_prompt"}
+"""Fields whose component has an id without the tab's name, as in A1111."""
 
 
 class Form:

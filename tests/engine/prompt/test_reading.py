@@ -71,18 +71,18 @@ def test_weights_follow_their_tokens() -> None:
 )
 def test_refused_at_its_place(text: str, position: int) -> None:
     with pytest.raises(PromptError) as caught:
-        check_prompt(text, 20, SETTINGS, negative=True)
+        check_prompt(text, Timing(20), SETTINGS, "negative_prompt")
     assert (caught.value.field, caught.value.position) == ("negative_prompt", position)
     assert caught.value.status == 422
 
 
 @pytest.mark.parametrize("text", ["((", "]])", "(a:b)", "[a:b:1e999] |", "\\", "[|", "(a:1.2.3", "a:1.2.3)", "AND AND :", "BREAK" * 3])
 def test_any_other_text_is_read(text: str) -> None:
-    check_prompt(text, 20, SETTINGS)
+    check_prompt(text, Timing(20), SETTINGS)
 
 
 def test_weights_that_are_no_numbers_are_text_without_emphasis() -> None:
-    check_prompt("(a:1.2.3)", 20, PictureSettings(emphasis="None"))
+    check_prompt("(a:1.2.3)", Timing(20), PictureSettings(emphasis="None"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ LANGUAGE = st.lists(st.sampled_from(WORDS)).map("".join)
 def test_nothing_but_prompt_errors(text: str, negative: bool) -> None:
     refused: list[PromptError] = []
     try:
-        check_prompt(text, 12, SETTINGS, negative)
+        check_prompt(text, Timing(12), SETTINGS, "negative_prompt" if negative else "prompt")
     except PromptError as error:
         refused.append(error)
     assert {error.field for error in refused} <= {"negative_prompt" if negative else "prompt"}

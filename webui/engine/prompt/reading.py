@@ -30,14 +30,18 @@ class Reading:
     prompts: tuple[str, ...]
     negative_prompts: tuple[str, ...]
     tags: tuple[NetworkTag, ...]
+    fields: tuple[str, str] = ("prompt", "negative_prompt")
+    """Where the person wrote them; errors stand there."""
 
 
-def read_prompts(prompts: Sequence[str], negative_prompts: Sequence[str], settings: PictureSettings) -> Reading:
+def read_prompts(
+    prompts: Sequence[str], negative_prompts: Sequence[str], settings: PictureSettings, fields: tuple[str, str] = ("prompt", "negative_prompt"),
+) -> Reading:
     """What the engine encodes for a batch. In negative prompts tags are plain text, as in A1111."""
     taken = [take_tags(prompt) for prompt in prompts]
     return Reading(
         tuple(clean(prompt, settings) for prompt, _ in taken), tuple(clean(prompt, settings) for prompt in negative_prompts),
-        taken[0][1] if taken else (),
+        taken[0][1] if taken else (), fields,
     )
 
 
@@ -56,10 +60,10 @@ def chunks_of(text: str, settings: PictureSettings, field: str = "prompt") -> Ch
     return chunk_prompt(text, settings.comma_padding_backtrack, literal=settings.emphasis == "None", field=field)
 
 
-def check_prompt(prompt: str, calls: int, settings: PictureSettings, negative: bool = False) -> None:
-    """Raises `PromptError` where encoding would, so that it can be said before anything is queued."""
-    field = "negative_prompt" if negative else "prompt"
-    for text in _texts(prompt, Timing(calls, old=settings.use_old_scheduling), settings, negative, field):
+def check_prompt(prompt: str, timing: Timing, settings: PictureSettings, field: str = "prompt") -> None:
+    """Raises `PromptError` where encoding would, so that it can be said before anything is queued. `field` is the prompt's; a negative one's ends
+    in `negative_prompt`."""
+    for text in _texts(prompt, timing, settings, field.endswith("negative_prompt"), field):
         chunks_of(text, settings, field)
 
 

@@ -106,10 +106,10 @@ def encode(
         return Line(tuple(entry.end for entry in entries), texts)
 
     pictures = [split_parts(prompt) for prompt in reading.prompts]
-    cond = [[(part.weight, line(part.text, "prompt")) for part in parts] for parts in pictures]
+    cond = [[(part.weight, line(part.text, reading.fields[0])) for part in parts] for parts in pictures]
     if all(_leads_alone(parts, cfg) for parts in pictures):
         return Timeline(cond, None)
-    uncond = [line(text, "negative_prompt") for text in reading.negative_prompts]
+    uncond = [line(text, reading.fields[1]) for text in reading.negative_prompts]
     if settings.pad_cond_uncond_v0:
         padding = Padding("v0")
     elif settings.pad_cond_uncond:

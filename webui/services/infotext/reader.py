@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from webui.engine.hires import first_pass_size
 from webui.engine.prompt.attention import parse_attention
 from webui.engine.prompt.styles import extract_styles
 from webui.schema.errors import PromptError
@@ -128,12 +128,6 @@ def _take_styles(prompt: str, negative: str, fields: dict[str, Any], styles: Seq
     if mode == "Apply" or (mode == "Apply if any" and found):
         fields["Styles array"] = found
     return bare_prompt, bare_negative
-
-
-def first_pass_size(width: int, height: int) -> tuple[int, int]:
-    """The first pass of A1111's oldest hires fix: about 512² pixels, sides in multiples of 64."""
-    scale = math.sqrt(512 * 512 / (width * height))
-    return math.ceil(scale * width / 64) * 64, math.ceil(scale * height / 64) * 64
 
 
 def _read_old_hires(fields: dict[str, Any], old_sizes: bool) -> None:

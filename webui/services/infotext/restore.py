@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from webui.engine.sampler_names import SAME_SAMPLER, SAME_SCHEDULE, hires_names_of_infotext
 from webui.schema.errors import field_errors
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint
-from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
 from webui.services.infotext.reader import DEFAULTS, ReadOptions
@@ -20,7 +21,9 @@ REQUEST_FIELDS = {
     "Prompt": "prompt", "Negative prompt": "negative_prompt", "Styles array": "styles", "Steps": "steps", "CFG scale": "cfg_scale", "Seed": "seed",
     "Variation seed": "subseed", "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
     "Seed resize from-2": "seed_resize_from_h", "CFG Rescale": "cfg_rescale", "CFG Rescale φ": "cfg_rescale", "CFG rescale": "cfg_rescale",
-    "CFG Rescale phi": "cfg_rescale",
+    "CFG Rescale phi": "cfg_rescale", "Denoising strength": "denoising_strength", "Hires prompt": "hr_prompt",
+    "Hires negative prompt": "hr_negative_prompt", "Hires upscale": "hr_scale", "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y",
+    "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg",
 }  # fmt: skip
 """Key of the line → field of the request, where the request has it."""
 
@@ -37,7 +40,10 @@ SETTINGS = {
 }  # fmt: skip
 """Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
 
-QUIET = {"Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations"}
+QUIET = {
+    "Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations", "Hires sampler",
+    "Hires schedule type", "Hires upscaler",
+}  # fmt: skip
 """Keys that are used in another way, or only tell."""
 
 
@@ -49,6 +55,7 @@ class Known:
     schedulers: Sequence[ScheduleSpec] = ()
     checkpoints: Sequence[Checkpoint] = ()
     styles: Sequence[Style] = ()
+    upscalers: Sequence[UpscalerSpec] = ()
     settings: PictureSettings = field(default_factory=PictureSettings)
     reading: ReadOptions = field(default_factory=ReadOptions)
 
@@ -62,6 +69,7 @@ def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[s
             _add(values, name, fields[key], key, comments)
     _add_size(values, fields, comments)
     _add_sampler(values, fields, known, comments)
+    _add_hires(values, fields, known, comments)
     _add_checkpoint(values, fields, known, comments)
     settings = _settings(fields, known, comments)
     used = QUIET | {key for key, name in REQUEST_FIELDS.items() if name in Txt2Img.model_fields} | _usable_settings().keys()
@@ -115,6 +123,26 @@ def _add_sampler(values: dict[str, Any], fields: Mapping[str, Any], known: Known
     labels = {text for entry in known.schedulers for text in (entry.name, entry.label)}
     if schedule not in labels:
         comments.append(f"There is no schedule type “{schedule[:80]}” here; {scheduler} is taken.")
+
+
+def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
+    """The second pass, when the line tells of one: a denoising strength alone is that of img2img."""
+    size = any(key in fields for key in ("Hires upscale", "Hires upscaler")) or values.get("hr_resize_x") or values.get("hr_resize_y")
+    if "Denoising strength" not in fields or not size:
+        return
+    values["enable_hr"] = True
+    if values.get("hr_cfg") == values.get("cfg_scale"):
+        values.pop("hr_cfg", None)
+    if known.samplers and known.schedulers:
+        sampler, scheduler = hires_names_of_infotext({key: str(value) for key, value in fields.items()})
+        values["hr_sampler"] = "" if sampler in (SAME_SAMPLER, values.get("sampler")) else sampler
+        values["hr_scheduler"] = "" if scheduler in (SAME_SCHEDULE, values.get("scheduler")) else scheduler
+    name = str(fields.get("Hires upscaler", "Latent"))
+    if any(name == spec.name for spec in known.upscalers) or not known.upscalers:
+        values["hr_upscaler"] = name
+    else:
+        values["hr_upscaler"] = "Lanczos"
+        comments.append(f"There is no upscaler “{name[:80]}” here; Lanczos is taken.")
 
 
 def _add_checkpoint(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:

@@ -13,6 +13,7 @@ from webui.schema.errors import ErrorInfo, WebuiError
 from webui.schema.generation import Txt2Img
 from webui.services.studio import Studio
 from webui.ui.form import Choices, Form
+from webui.ui.parts.hires import place_hires
 from webui.ui.parts.listen import listen
 from webui.ui.translations import word
 
@@ -46,6 +47,9 @@ def make_form(studio: Studio) -> Form:
             "checkpoints": lambda: checkpoint_choices(studio),
             "samplers": lambda: [(name, name) for name in registries.samplers],
             "schedulers": lambda: [(name, name) for name in registries.schedulers],
+            "upscalers": lambda: [(name, name) for name in registries.upscalers],
+            "hires_samplers": lambda: [(word("same_sampler"), ""), *((name, name) for name in registries.samplers)],
+            "hires_schedulers": lambda: [(word("same_scheduler"), ""), *((name, name) for name in registries.schedulers)],
             "styles": lambda: style_choices(studio),
             "scripts": lambda: [("—", ""), *((script.title, script.id) for script in registries.scripts.values())],
         },
@@ -118,6 +122,7 @@ def _place_settings(form: Form, studio: Studio) -> None:
             form.place("batch_size")
     listen(swap.click, inputs=[width, height], outputs=[width, height], js="(width, height) => [height, width]")
     _place_guidance(form)
+    place_hires(form, studio, TAB)
     with gr.Row(elem_id=f"{TAB}_seed_row"):
         seed = form.place("seed", min_width=120, scale=4)
         randomise = gr.Button("🎲", elem_id=f"{TAB}_random_seed", elem_classes="tool", min_width=40)

@@ -15,6 +15,7 @@
   easel.answered = (answer) => { easel.early = answer; };
   easel.showScript = () => {};
   easel.reuseSeed = (seed) => seed;
+  easel.openHires = easel.enlarge = () => {};
   easel.rescan = () => {};
 
   const locales = Object.keys(window.gradio_config?.i18n_translations || {});

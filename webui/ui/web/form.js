@@ -13,6 +13,8 @@ export function mountForm() {
   easel.answered = answered;
   easel.showScript = showScript;
   easel.reuseSeed = (seed) => shown()?.seed ?? seed;
+  easel.openHires = openHires;
+  easel.enlarge = enlarge;
   easel.rescan = () => post('checkpoints/refresh').then(loadCheckpoints).catch((error) => toast(error.info, 'error'));
   showScript(easel.draft.script || '');
   nameTools();
@@ -62,6 +64,23 @@ function showScript(script) {
 
 export async function loadCheckpoints() {
   change({ checkpoints: await get('checkpoints').catch(() => state.checkpoints) });
+}
+
+// ---- hires fix
+
+// Switched on, its fields show; switched off they stay as they are.
+function openHires(on) {
+  const head = byId('txt2img_hr')?.querySelector('button.label-wrap');
+  if (on && head && !head.classList.contains('open')) head.click();
+}
+
+// ✨: Gradio gave the fields of the second pass; the picture's own request is the server's.
+function enlarge(answer) {
+  if (!answer || !answer.hires) return void (answer && answered(answer));
+  const picture = shown();
+  if (!picture) return;
+  document.querySelectorAll('.has-error').forEach(clearError);
+  post(`pictures/${picture.id}/hires`, answer.hires).then(answered, (error) => answered({ errors: [error.info] }));
 }
 
 // Buttons whose face is a sign get a drawn icon and a name.

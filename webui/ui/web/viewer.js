@@ -42,6 +42,7 @@ export function mountViewer() {
   parts.stage = h('div', { class: 'stage' }, parts.empty, parts.big, parts.partial, parts.fail);
   parts.actions = h('div', { class: 'actions', id: 'image_buttons_txt2img' },
     action('save', 'save_txt2img', save), action('zip', 'save_zip_txt2img', zip), action('download', 'download_txt2img', download),
+    action('sparkle', 'txt2img_upscale', () => byId('txt2img_upscale_fields')?.click()),
     button('seed', t('reuse_seed'), () => byId('txt2img_reuse_seed')?.click(), { id: 'viewer_reuse_seed', text: t('seed'), class: 'act' }));
   parts.about = h('div', { class: 'about', id: 'html_info_txt2img' },
     h('header', {}, h('span', { text: t('infotext') }), button('copy', t('copy'), copyInfotext, { class: 'act quiet', text: t('copy') })), parts.info);

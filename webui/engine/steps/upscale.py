@@ -1,0 +1,77 @@
+"""Between two passes: what the first left becomes the picture that the second begins with (a1111-contract §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from webui.backend.components import Components
+from webui.engine.course import load_function
+from webui.engine.plan import Enlarge
+from webui.engine.steps.latents import FACTOR
+from webui.schema.errors import ModelError, WebuiError
+from webui.schema.sampling import UpscalerSpec
+
+ROUNDS = 3
+"""An upscaler with a fixed factor is run at most so often, as in A1111."""
+
+
+def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
+    """(batch, channels, h, w) → the latents of the larger picture, interpolated and cut."""
+    size = (to.height // FACTOR, to.width // FACTOR)
+    mode = to.upscaler.latent_mode or "nearest"
+    return cut(interpolate(latents, size=size, mode=mode, antialias=to.upscaler.antialias), to.cut)
+
+
+def enlarge_images(components: Components, images: Sequence[Image.Image], to: Enlarge) -> Tensor:
+    """Pictures → the latents of the enlarged ones, (batch, channels, h, w), cut. Encoded one by one, so a batch needs no more memory than one."""
+    return cut(torch.cat([encode_image(components, upscale_image(image, to)) for image in images]), to.cut)
+
+
+def encode_image(components: Components, image: Image.Image) -> Tensor:
+    """RGB → (1, channels, height // 8, width // 8) float32. Raises `ModelError` when the autoencoder gives NaN."""
+    latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device))
+    if not bool(torch.isfinite(latents).all()):
+        raise ModelError("The VAE could not read the enlarged picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
+    return latents
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """RGB, 8 bits → (3, height, width) float32 in [-1, 1]."""
+    return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32) / 255 * 2 - 1).permute(2, 0, 1)
+
+
+def upscale_image(image: Image.Image, to: Enlarge) -> Image.Image:
+    """The picture at exactly the size of `to`: its upscaler where it has to grow, Lanczos for the rest (A1111's `resize_image`, mode 0)."""
+    scale = max(to.width / image.width, to.height / image.height)
+    if to.upscaler.function and scale > 1:
+        image = _run(to.upscaler, image, scale)
+    return image if image.size == (to.width, to.height) else image.resize((to.width, to.height), Image.Resampling.LANCZOS)
+
+
+def cut(latents: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Without so many cells (x, y) in all, half on each side, the odd one right and below."""
+    x, y = cells
+    return latents[:, :, y // 2 : latents.shape[2] - (y + 1) // 2, x // 2 : latents.shape[3] - (x + 1) // 2]
+
+
+def _run(upscaler: UpscalerSpec, image: Image.Image, scale: float) -> Image.Image:
+    """A1111 brings what an upscaler gives to whole multiples of 8 first. One that does not grow a picture is not asked again."""
+    wanted = (int(image.width * scale // 8 * 8), int(image.height * scale // 8 * 8))
+    upscale = cast(Callable[[Image.Image, float], Image.Image], load_function(upscaler.function or ""))
+    for _ in range(ROUNDS):
+        if image.width >= wanted[0] and image.height >= wanted[1]:
+            break
+        before = image.size
+        image = upscale(image, scale)
+        if not isinstance(image, Image.Image):
+            raise WebuiError(f"The upscaler {upscaler.name} gave a {type(image).__name__} instead of a picture.", field="hr_upscaler")
+        if image.size == before:
+            break
+    return image if image.size == wanted else image.resize(wanted, Image.Resampling.LANCZOS)

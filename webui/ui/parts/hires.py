@@ -1,0 +1,80 @@
+"""A1111's "Hires. fix": an accordion whose heading carries the switch and says what comes out, and what the button ✨ needs of it."""
+
+from __future__ import annotations
+
+import html
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from webui.engine.hires import hires_size
+from webui.schema.generation import Hires
+from webui.services.studio import Studio
+from webui.ui.form import Form
+from webui.ui.parts.listen import listen
+from webui.ui.translations import word
+
+SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
+"""What the sizes of the two passes follow from."""
+
+
+def place_hires(form: Form, studio: Studio, tab: str) -> None:
+    """Lay it out and wire it. What is set in there is used only with the switch on, and by ✨ always."""
+    with gr.Column(elem_id=f"{tab}_hr_box"):
+        with gr.Row(elem_id=f"{tab}_hr_head"):
+            switch = form.place("enable_hr", container=False, min_width=40)
+            sizes = gr.HTML("", elem_id=f"{tab}_hr_finalres", padding=False)
+        with gr.Accordion(word("hires_fix"), open=False, elem_id=f"{tab}_hr"):
+            with gr.Row(elem_id=f"{tab}_hires_fix_row1"):
+                for name in ("hr_upscaler", "hr_second_pass_steps", "denoising_strength"):
+                    form.place(name, min_width=150)
+            with gr.Row(elem_id=f"{tab}_hires_fix_row2"):
+                for name in ("hr_scale", "hr_resize_x", "hr_resize_y"):
+                    form.place(name, min_width=150)
+            with gr.Accordion(word("hires_more"), open=False, elem_id=f"{tab}_hires_fix_more"):
+                with gr.Row(elem_id=f"{tab}_hires_fix_row3"):
+                    for name in ("hr_sampler", "hr_scheduler", "hr_cfg"):
+                        form.place(name, min_width=150)
+                with gr.Row(elem_id=f"{tab}_hires_fix_row4"):
+                    for name in ("hr_prompt", "hr_negative_prompt"):
+                        form.place(name, min_width=200)
+    watched = {name: form.components[name] for name in SIZES}
+    for component in watched.values():
+        listen(
+            component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False, trigger_mode="always_last",
+        )
+    listen(switch.input, inputs=[switch], js="(on) => window.easel.openHires(on)")
+    _wire_button(form, tab)
+
+
+def say_sizes(studio: Studio, *values: Any) -> str:
+    """The line in the heading: nothing while it is off, or while a number is missing."""
+    fields = dict(zip(SIZES, values, strict=True))
+    width, height = fields.pop("width"), fields.pop("height")
+    try:
+        hires = Hires.model_validate(fields)
+        size = hires_size(int(width), int(height), hires, old=studio.settings().use_old_hires_fix_width_height)
+    except (ValidationError, TypeError, ValueError, ZeroDivisionError):
+        return ""
+    return html.escape(f"{size.first[0]}×{size.first[1]} → {size.final[0]}×{size.final[1]}") if hires.enable_hr else ""
+
+
+def hires_fields(form: Form, /, **fields: Any) -> dict[str, Any]:
+    """The fields of the second pass for ✨: `{"hires"}`, or `{"errors"}` for the page to show. What else the form says does not matter."""
+    found = form.parse({name: value for name, value in fields.items() if name in Hires.model_fields})
+    if isinstance(found, list):
+        return {"errors": [error.model_dump() for error in found]}
+    return {"hires": {name: getattr(found, name) for name in Hires.model_fields}}
+
+
+def _wire_button(form: Form, tab: str) -> None:
+    """The hidden button that ✨ presses: the browser's values in, checked fields out, which our own script sends with the picture's number."""
+    press = gr.Button("✨", elem_id=f"{tab}_upscale_fields", elem_classes="out-of-sight")
+    answer = gr.JSON(visible=False, elem_id=f"{tab}_upscale_answer")
+    chosen = {name: form.components[name] for name in Hires.model_fields}
+    event = listen(
+        press.click, partial(hires_fields, form), inputs_kwargs=chosen, outputs=[answer], preprocess=False, trigger_mode="multiple",
+    )
+    listen(event.then, inputs=[answer], js="(answer) => window.easel.enlarge(answer)")
