@@ -234,6 +234,10 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     def settings() -> Settings:
         return studio.settings()
 
+    @router.get("/settings/schema")
+    def settings_schema() -> list[dict[str, Any]]:
+        return studio.settings_schema()
+
     @router.patch("/settings")
     def change_settings(values: Annotated[dict[str, Any], Body()]) -> Settings:
         return studio.change_settings(values)

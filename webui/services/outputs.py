@@ -98,7 +98,7 @@ class Outputs:
         notes = Notes(infotext if settings.enable_pnginfo else None, describe(saving) if settings.easel_request_in_png else None)
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
         facts = facts_of(saving, sha256)
-        root = below(self.folder if keep else self.scratch, settings.outdir_txt2img_samples)
+        root = below(self.folder if keep else self.scratch, settings.outdir_samples or settings.outdir_txt2img_samples)
         if settings.save_to_dirs:
             root = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts))
         pattern = settings.samples_filename_pattern or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
@@ -137,7 +137,7 @@ class Outputs:
         infotext = write_infotext(plan, 0, sha256, settings, saving.job.owner)
         notes = Notes(infotext if settings.enable_pnginfo else None, None)
         facts = facts_of(first, sha256)
-        root = below(self.folder, settings.outdir_txt2img_grids)
+        root = below(self.folder, settings.outdir_grids or settings.outdir_txt2img_grids)
         if settings.grid_save_to_dirs:
             root = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts))
         pattern = (settings.samples_filename_pattern or "[seed]") if settings.grid_extended_filename else ""
@@ -230,8 +230,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def copy_to_log(record: PictureRecord, folder: Path) -> Path:
-    """A1111's Save button: copy the file to `folder` and add a line to its log.csv. Raises `StorageError`."""
+def copy_to_log(record: PictureRecord, folder: Path, write_csv: bool = True) -> Path:
+    """A1111's Save button: copy the file to `folder` and, if wanted, add a line to its log.csv. Raises `StorageError`."""
     source = Path(record.path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -241,6 +241,8 @@ def copy_to_log(record: PictureRecord, folder: Path) -> Path:
             target = folder / f"{source.stem}-{number}{source.suffix}"
             number += 1
         shutil.copy2(source, target)
+        if not write_csv:
+            return target
         log = folder / "log.csv"
         fresh = not log.exists()
         with open(log, "a", encoding="utf-8", newline="") as file:

@@ -24,7 +24,9 @@ from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
+from webui.schema.page_settings import CHECKPOINT_SETTING
 from webui.schema.result import PictureRecord, PictureView
+from webui.schema.sections import describe_settings
 from webui.schema.settings import PictureSettings, Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
@@ -227,7 +229,8 @@ class Studio:
 
     def save_picture(self, picture_id: int) -> Path:
         """A1111's Save button. Returns the path of the copy, relative to the data folder where it is below it."""
-        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / self.settings().outdir_save)
+        settings = self.settings()
+        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / settings.outdir_save, settings.save_write_log_csv)
         return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
 
     def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> str:
@@ -260,6 +263,13 @@ class Studio:
     def change_settings(self, values: dict[str, Any]) -> Settings:
         """Change some settings. Raises `RequestError` at the key."""
         return self._parts.settings.change(values)
+
+    def settings_schema(self) -> list[dict[str, Any]]:
+        """The sections of the settings page, with what can be chosen on this server."""
+        return describe_settings({
+            "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
+            "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
+        })
 
     def styles(self) -> list[Style]:
         """The styles, in the order of the file."""
