@@ -29,6 +29,7 @@ from webui.schema.errors import WebuiError
 from webui.schema.launch import LaunchOptions
 from webui.services.events import EventBus
 from webui.services.folders import DataLock, Folders
+from webui.services.form_defaults import FormDefaults
 from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library
 from webui.services.outputs import Outputs
@@ -105,6 +106,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     settings = SettingsStore(folders.data / "config.json")
     catalog, checkpoint = _make_catalog(options, folders, library)
     outputs = Outputs(folders.outputs, folders.own / "unsaved", library, (lambda _: None) if options.no_hashing else catalog.sha256)
+    names = {"samplers": registries.samplers, "schedulers": registries.schedulers}
+    defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     host = PluginHost(registries)
     device = DeviceExecutor(
@@ -114,8 +117,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=ImageStore(folders.own / "images"),
-        styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, checkpoint=checkpoint,
-        hashing=not options.no_hashing,
+        styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
+        checkpoint=checkpoint, hashing=not options.no_hashing,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

@@ -36,7 +36,7 @@ def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.
 
 def test_docs_and_routes_agree(client: TestClient) -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
-    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH) (/[^`]*)`", page)}
+    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`", page)}
     paths = client.get("/api/openapi.json").json()["paths"]
     real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
     named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}

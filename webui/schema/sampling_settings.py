@@ -104,5 +104,5 @@ class SamplingSettings(Frozen):
     ] = False
     img2img_extra_noise: Annotated[
         Unit,
-        Slider(label="Extra noise in img2img and hires fix", info="Added to the picture once more before the steps.", minimum=0, maximum=1, step=0.01),
+        Slider(label="Extra noise in img2img and hires fix", info="Added to the picture before the steps.", minimum=0, maximum=1, step=0.01),
     ] = 0.0

@@ -50,8 +50,8 @@ SECTIONS = (
     )),
     Section("sampler-params", "Sampler parameters", (
         "hide_samplers", "hide_schedulers", "eta_ancestral", "eta_ddim", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise",
-        "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "always_discard_next_to_last_sigma", "sgm_noise_multiplier", "uni_pc_variant",
-        "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final", "sd_noise_schedule",
+        "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "always_discard_next_to_last_sigma", "sgm_noise_multiplier",
+        "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final", "sd_noise_schedule",
     )),
     Section("img2img", "img2img and hires fix", ("img2img_extra_noise", "img2img_fix_steps")),
     Section("optimizations", "Optimizations", (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,13 +24,14 @@ from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
-from webui.schema.page_settings import CHECKPOINT_SETTING
+from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import PictureSettings, Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
+from webui.services.form_defaults import FormDefaults
 from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.reader import ReadOptions
@@ -64,6 +65,7 @@ class Parts:
     outputs: Outputs
     images: ImageStore
     styles: StyleFile
+    defaults: FormDefaults
     catalog: Catalog
     registries: Registries
     host: PluginHost
@@ -271,9 +273,27 @@ class Studio:
             "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
         })
 
+    def page_facts(self) -> dict[str, Any]:
+        """What a page must know before it is drawn: its settings, what its form begins with, and what was wrong with that."""
+        settings = self.settings().model_dump(mode="json", include=set(PageSettings.model_fields))
+        looks, complaints = self._parts.defaults.read()
+        return {"settings": settings, "form": looks, "complaints": complaints}
+
+    def save_defaults(self, values: dict[str, Any]) -> None:
+        """Make these values of the form what it begins with. Raises `RequestError` at the field."""
+        self._parts.defaults.save(values)
+
+    def clear_defaults(self) -> None:
+        """Let the form begin as it does without `ui-config.json`."""
+        self._parts.defaults.clear()
+
     def styles(self) -> list[Style]:
         """The styles, in the order of the file."""
         return self._parts.styles.all()
+
+    def apply_styles(self, prompt: str, negative_prompt: str, names: Sequence[str]) -> tuple[str, str]:
+        """Both prompts with the texts of these styles in them. Raises `RequestError` at `styles` for one that does not exist."""
+        return apply_styles(prompt, negative_prompt, self._parts.styles.named(names))
 
     def replace_styles(self, styles: list[Style]) -> list[Style]:
         """Write all styles anew. Raises `RequestError` for two of one name."""

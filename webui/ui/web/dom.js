@@ -21,6 +21,7 @@ const PATHS = {
   save: 'M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6', zip: 'M4 7h16v13H4zM3 4h18v3H3zM10 11h4', download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
   copy: 'M9 9h11v11H9zM5 15H4V4h11v1', seed: 'M4 12a8 8 0 0 1 13.7-5.6L20 9M20 4v5h-5M20 12a8 8 0 0 1-13.7 5.6L4 15M4 20v-5h5',
   swap: 'M8 4v15M4.5 7.5L8 4l3.5 3.5M16 20V5M12.5 16.5L16 20l3.5-3.5',
+  pencil: 'M5 19l1-4L16.5 4.5l3 3L9 18zM14 7l3 3', apply: 'M8 5h8v4H8zM8 7H5v13h14V7h-3M9 13h6M9 16h4',
   dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
 };
 
