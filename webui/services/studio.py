@@ -94,6 +94,8 @@ class Studio:
         """Start the workers and tidy up. Waiting jobs of the last run begin at once."""
         for complaint in self._parts.settings.complaints:
             self.notify("settings", "warning", complaint)
+        for complaint in self._parts.defaults.read()[1]:
+            log.warning("%s", complaint)  # every page shows it by itself
         if self._parts.library.set_aside:
             name = self._parts.library.set_aside.name
             self.notify("database", "error", f"The database was damaged. It was kept as .easel/{name}, and a new, empty one is used.")

@@ -20,7 +20,7 @@ export function mountQuicksettings() {
 }
 
 function place(setting) {
-  const box = h('div', { class: `quick ${setting.kind}`, id: `setting_${setting.key}`, title: setting.help }, h('span', { class: 'label', text: setting.label }));
+  const box = h('div', { class: `quick of-${setting.kind}`, id: `setting_${setting.key}`, title: setting.help }, h('span', { class: 'label', text: setting.label }));
   let timer = 0;
   const save = (value) => saveSettings({ [setting.key]: value }).then(() => box.classList.remove('has-error')).catch((error) => {
     box.classList.add('has-error');

@@ -73,7 +73,7 @@ function drawNav(found, wide) {
   const entry = (id, title, count) => h('button', {
     type: 'button', 'data-section': id, 'aria-current': !wide && id === view.section ? 'true' : undefined, disabled: wide && !count,
     onclick: () => (wide ? document.querySelector(`#settings_rows [data-key="${found.find((section) => section.id === id).shown[0].key}"]`)?.scrollIntoView({ block: 'center' }) : open(id)),
-  }, h('span', { text: title }), wide ? h('span', { class: 'count', text: String(count) }) : null);
+  }, h('span', { text: title }), wide && id !== DEFAULTS ? h('span', { class: 'count', text: String(count) }) : null);
   parts.nav.replaceChildren(...found.map((section) => entry(section.id, section.title, section.shown.length)), entry(DEFAULTS, t('defaults_title'), 0));
 }
 
@@ -85,7 +85,7 @@ function open(id) {
 
 function row(setting) {
   const atTop = window.easel.server.settings.quicksettings_list.includes(setting.key);
-  const box = h('div', { class: `setting ${setting.kind}`, 'data-key': setting.key, id: atTop ? null : `setting_${setting.key}` });
+  const box = h('div', { class: `setting of-${setting.kind}`, 'data-key': setting.key, id: atTop ? null : `setting_${setting.key}` });
   const field = control(setting, valueOf(setting), (value) => edit(setting, value));
   const shown = Array.isArray(setting.default) ? setting.default.join(', ') : setting.kind === 'checkbox' ? t(setting.default ? 'yes' : 'no') : String(setting.default);
   box.append(h('div', { class: 'label' }, h('span', { text: setting.label }), h('code', { text: setting.key })), h('div', { class: 'field' }, field),

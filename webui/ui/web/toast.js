@@ -18,6 +18,8 @@ export function toast({ message, hint }, level = 'info', action = null) {
 }
 
 const dismissed = new Set(JSON.parse(sessionStorage.getItem('easel.dismissed') || '[]'));
+// What was wrong with ui-config.json when this page was loaded.
+const complaints = window.easel.server.complaints.map((message) => ({ id: message, level: 'warning', message }));
 let awaySince = null, shownAway = false, drawn = '';
 
 export function mountNotices() {
@@ -32,7 +34,7 @@ function draw() {
   const away = awaySince !== null && Date.now() - awaySince > 1200;
   if (shownAway && !away) toast({ message: t('server_back') });
   shownAway = away;
-  const notices = state.notices.filter((notice) => !dismissed.has(notice.id));
+  const notices = [...state.notices, ...complaints].filter((notice) => !dismissed.has(notice.id));
   const key = `${away}|${notices.map((notice) => notice.id + notice.message)}`;
   if (key === drawn) return;
   drawn = key;
