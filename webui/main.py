@@ -29,6 +29,7 @@ from webui.schema.errors import WebuiError
 from webui.schema.launch import LaunchOptions
 from webui.services.events import EventBus
 from webui.services.folders import DataLock, Folders
+from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library
@@ -105,6 +106,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     library = _open_library(folders)
     settings = SettingsStore(folders.data / "config.json")
     catalog, checkpoint = _make_catalog(options, folders, library)
+    names = {"samplers": registries.samplers, "schedulers": registries.schedulers}
+    defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
     outputs = Outputs(
@@ -119,8 +122,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
-        styles=StyleFile(folders.data / "styles.csv"), catalog=catalog, registries=registries, host=host, workers=workers, hasher=hasher,
-        checkpoint=checkpoint,
+        styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
+        hasher=hasher, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

@@ -36,7 +36,7 @@ def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.
 
 def test_docs_and_routes_agree(client: TestClient) -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
-    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH) (/[^`]*)`", page)}
+    documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`", page)}
     paths = client.get("/api/openapi.json").json()["paths"]
     real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
     named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}
@@ -236,3 +236,48 @@ def test_png_info_fits_what_it_reads_to_this_server(client: TestClient) -> None:
     client.patch("/api/v1/settings", json={"infotext_skip_pasting": ["Seed"]})
     assert client.post("/api/v1/png-info", content=line.encode()).json()["request"]["seed"] == -1
     assert client.post("/api/v1/png-info", content=b"\x89PNG\r\n\x1a\nbroken").json()["kind"] == "none"
+
+
+def test_the_settings_page_comes_from_the_schema(client: TestClient) -> None:
+    found = {entry["key"]: entry for section in client.get("/api/v1/settings/schema").json() for entry in section["settings"]}
+    assert set(found) == set(client.get("/api/v1/settings").json())
+    assert "Euler a" in found["hide_samplers"]["choices"] and found["quicksettings_list"]["choices"][0] == "sd_model_checkpoint"
+    assert "CLIP_stop_at_last_layers" in found["quicksettings_list"]["choices"]
+
+
+def test_what_a_page_begins_with(client: TestClient, data: Path) -> None:
+    assert client.get("/api/v1/page").json()["form"] == {}
+    assert client.put("/api/v1/defaults", json={"steps": 30}).status_code == 200
+    assert client.get("/api/v1/page").json()["form"] == {"steps": {"value": 30}}
+    (data / "ui-config.json").write_text('{"txt2img/Width/value": 768, "txt2img/Height/value": 3}')
+    facts = client.get("/api/v1/page")
+    assert facts.json()["form"] == {"width": {"value": 768}} and "Height" in facts.json()["complaints"][0]
+    assert facts.headers["cache-control"] == "no-store"
+    wrong = client.put("/api/v1/defaults", json={"steps": 0})
+    assert wrong.status_code == 422 and wrong.json()["field"] == "steps"
+    client.delete("/api/v1/defaults")
+    assert client.get("/api/v1/page").json()["form"] == {}
+    client.patch("/api/v1/settings", json={"hide_samplers": ["Euler"]})
+    assert client.get("/api/v1/page").json()["settings"]["hide_samplers"] == ["Euler"]
+    assert "Euler" in client.get("/api/v1/samplers").json()
+    submit(client, sampler="Euler")
+
+
+def test_styles_are_put_into_prompts_and_counted(client: TestClient) -> None:
+    client.put("/api/v1/styles", json=[{"name": "Good", "prompt": "{prompt}, masterpiece", "negative_prompt": "lowres"}])
+    done = client.post("/api/v1/styles/apply", json={"prompt": "a cat", "negative_prompt": "dog", "styles": ["Good"]}).json()
+    assert done == {"prompt": "a cat, masterpiece", "negative_prompt": "dog, lowres", "styles": []}
+    assert client.post("/api/v1/styles/apply", json={"styles": ["Bad"]}).json()["field"] == "styles"
+    counts = client.post("/api/v1/tokens", json={"texts": ["a cat", "dog"], "negative": [1], "styles": ["Good"]}).json()["counts"]
+    plain = client.post("/api/v1/tokens", json={"texts": ["a cat, masterpiece", "dog, lowres"], "negative": [1]}).json()["counts"]
+    assert counts == plain and counts[0]["tokens"] == 4
+
+
+def test_the_save_button_writes_log_csv_only_if_wanted(client: TestClient, studio: Studio, data: Path) -> None:
+    record = add_picture(studio, submit(client), data / "pictures")
+    client.patch("/api/v1/settings", json={"save_write_log_csv": False, "outdir_save": "kept"})
+    assert client.post(f"/api/v1/pictures/{record.id}/save").json()["path"] == "kept/00000-5.png"
+    assert not (data / "kept" / "log.csv").exists()
+    client.patch("/api/v1/settings", json={"save_write_log_csv": True})
+    client.post(f"/api/v1/pictures/{record.id}/save")
+    assert (data / "kept" / "log.csv").is_file()

@@ -43,7 +43,7 @@ def test_settings_keep_unknown_keys_and_write_only_changes(tmp_path: Path) -> No
     assert "save_to_dirs" not in json.loads(path.read_text())
 
 
-@pytest.mark.parametrize(("values", "field"), [({"nonsense": 1}, "nonsense"), ({"checkpoints_in_memory": 99}, "checkpoints_in_memory")])
+@pytest.mark.parametrize(("values", "field"), [({"nonsense": 1}, "nonsense"), ({"sd_checkpoints_limit": 99}, "sd_checkpoints_limit")])
 def test_a_wrong_setting_changes_nothing(tmp_path: Path, values: dict[str, object], field: str) -> None:
     store = SettingsStore(tmp_path / "config.json")
     with pytest.raises(RequestError) as caught:
@@ -53,12 +53,12 @@ def test_a_wrong_setting_changes_nothing(tmp_path: Path, values: dict[str, objec
 
 def test_a_wrong_value_in_the_file_is_named_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text('{"checkpoints_in_memory": "many", "save_to_dirs": false}')
+    path.write_text('{"sd_checkpoints_limit": "many", "save_to_dirs": false}')
     store = SettingsStore(path)
-    assert store.get().checkpoints_in_memory == 1 and store.get().save_to_dirs is False
-    assert "checkpoints_in_memory" in store.complaints[0]
+    assert store.get().sd_checkpoints_limit == 1 and store.get().save_to_dirs is False
+    assert "sd_checkpoints_limit" in store.complaints[0]
     store.change({"live_previews_enable": False})
-    assert json.loads(path.read_text())["checkpoints_in_memory"] == "many"
+    assert json.loads(path.read_text())["sd_checkpoints_limit"] == "many"
 
 
 def test_a_damaged_settings_file_is_set_aside(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_damaged_settings_file_is_set_aside(tmp_path: Path) -> None:
 def test_overrides_make_the_snapshot(tmp_path: Path) -> None:
     settings = SettingsStore(tmp_path / "config.json").get()
     assert settings.snapshot({"save_to_dirs": False}).save_to_dirs is False
-    with pytest.raises(ValueError, match="checkpoints_in_memory"):
-        settings.snapshot({"checkpoints_in_memory": 2})
+    with pytest.raises(ValueError, match="sd_checkpoints_limit"):
+        settings.snapshot({"sd_checkpoints_limit": 2})
 
 
 def test_pictures_are_kept_once_by_content(tmp_path: Path) -> None:

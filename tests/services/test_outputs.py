@@ -115,6 +115,7 @@ def with_settings(saving: Saving, **changes: object) -> Saving:
         ({"save_to_dirs": False}, r"00000-10-a house\.png"),
         ({"samples_filename_pattern": "[prompt_words] by [sampler]", "directories_filename_pattern": "[width]/[model_name]"},
          r"64/some model/00000-a house by DPM\+\+ 2M\.png"),
+        ({"outdir_samples": "all", "save_to_dirs": False}, r"all/00000-10-a house\.png"),
         ({"samples_filename_pattern": "x/[seed]", "save_images_add_number": False, "save_to_dirs": False}, r"x/10\.png"),
         ({"samples_filename_pattern": "../../[seed]", "outdir_txt2img_samples": "../up/..", "directories_filename_pattern": "/etc"},
          r"etc/00000-10\.png"),

@@ -21,7 +21,7 @@ from webui.schema.generation import Hires, ImageRef, Txt2Img
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.settings import Settings
-from webui.schema.style import Style
+from webui.schema.style import Style, StyleName
 from webui.services.images import BYTES_LIMIT
 from webui.services.studio import Studio
 
@@ -44,6 +44,17 @@ class CountTokens(Frozen):
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Schedules are counted for so many steps; of their texts the longest counts."""
 
+    styles: list[StyleName] = Field(default=[], max_length=100)
+    """Styles that are applied to the texts before they are counted."""
+
+
+class StyledPrompts(Frozen):
+    """Body of `styles/apply`, and its answer with `styles` empty."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    styles: list[StyleName] = Field(default=[], max_length=100)
+
 
 def make_router(studio: Studio) -> APIRouter:
     """All routes under /api/v1."""
@@ -52,6 +63,7 @@ def make_router(studio: Studio) -> APIRouter:
     _add_jobs(router, studio)
     _add_pictures(router, studio)
     _add_lists(router, studio)
+    _add_settings(router, studio)
     return router
 
 
@@ -199,7 +211,8 @@ def _chunks(file: Any) -> Iterator[bytes]:
 def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.post("/tokens")
     def tokens(body: CountTokens) -> dict[str, list[dict[str, Any]]]:
-        counts = [studio.count_tokens(text, number in body.negative, body.steps) for number, text in enumerate(body.texts)]
+        styled = [studio.apply_styles(text, text, body.styles)[number in body.negative] for number, text in enumerate(body.texts)]
+        counts = [studio.count_tokens(text, number in body.negative, body.steps) for number, text in enumerate(styled)]
         hints = [studio.prompt_hints(text) for text in body.texts]
         return {"counts": [{"tokens": count, "limit": limit, "hints": found} for (count, limit), found in zip(counts, hints, strict=True)]}
 
@@ -227,6 +240,11 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     def styles() -> list[Style]:
         return studio.styles()
 
+    @router.post("/styles/apply")
+    def apply_styles(body: StyledPrompts) -> StyledPrompts:
+        prompt, negative_prompt = studio.apply_styles(body.prompt, body.negative_prompt, body.styles)
+        return StyledPrompts(prompt=prompt, negative_prompt=negative_prompt)
+
     @router.put("/styles")
     def replace_styles(styles: Annotated[list[Style], Field(max_length=10_000)]) -> list[Style]:
         return studio.replace_styles(styles)
@@ -240,9 +258,28 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     def plugins() -> list[dict[str, Any]]:
         return [vars(info) for info in studio.host.infos.values()]
 
+
+def _add_settings(router: APIRouter, studio: Studio) -> None:
     @router.get("/settings")
     def settings() -> Settings:
         return studio.settings()
+
+    @router.get("/page")
+    def page_facts(response: Response) -> dict[str, Any]:
+        response.headers["Cache-Control"] = "no-store"
+        return studio.page_facts()
+
+    @router.put("/defaults")
+    def save_defaults(values: Annotated[dict[str, Any], Body()]) -> None:
+        studio.save_defaults(values)
+
+    @router.delete("/defaults")
+    def clear_defaults() -> None:
+        studio.clear_defaults()
+
+    @router.get("/settings/schema")
+    def settings_schema() -> list[dict[str, Any]]:
+        return studio.settings_schema()
 
     @router.patch("/settings")
     def change_settings(values: Annotated[dict[str, Any], Body()]) -> Settings:

@@ -73,7 +73,7 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     tools.cancel.raise_if_interrupted()
     report = _Reporter(plan, tools)
     hearing = shop.host.listen(*POINTS) if shop.host else None
-    with shop.manager.lease(plan.checkpoint, tools.machine.checkpoints_in_memory, lambda: report("loading", plan.batches[0])) as components:
+    with shop.manager.lease(plan.checkpoint, tools.machine.sd_checkpoints_limit, lambda: report("loading", plan.batches[0])) as components:
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue

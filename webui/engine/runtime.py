@@ -55,7 +55,7 @@ class Runtime:
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it. Raises `ModelError`."""
-        with self.shop.manager.lease(checkpoint, machine.checkpoints_in_memory):
+        with self.shop.manager.lease(checkpoint, machine.sd_checkpoints_limit):
             pass
 
     def close(self) -> None:

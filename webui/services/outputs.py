@@ -103,7 +103,7 @@ class Outputs:
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
-        sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_txt2img_samples))
+        sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_samples or settings.outdir_txt2img_samples))
         if picture.before is not None:
             self._put(picture.before, sheet.with_hash(None).named(BEFORE_HIRES))
         draft = self._draft(picture.image, sheet) if sheet.marked else None
@@ -147,7 +147,8 @@ class Outputs:
         if grid is None:
             log.info("no grid: %d×%d pictures are more than img_max_size_mp allows", *shape)
             return None
-        sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), below(self.folder, settings.outdir_txt2img_grids))
+        root = below(self.folder, settings.outdir_grids or settings.outdir_txt2img_grids)
+        sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), root)
         if not sheet.marked:
             return self._put(grid, sheet)
         self._library.add_draft(self._draft(grid, sheet))
@@ -299,8 +300,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def copy_to_log(record: PictureRecord, folder: Path) -> Path:
-    """A1111's Save button: copy the file to `folder` and add a line to its log.csv. Raises `StorageError`."""
+def copy_to_log(record: PictureRecord, folder: Path, write_csv: bool = True) -> Path:
+    """A1111's Save button: copy the file to `folder` and, if wanted, add a line to its log.csv. Raises `StorageError`."""
     source = Path(record.path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -310,6 +311,8 @@ def copy_to_log(record: PictureRecord, folder: Path) -> Path:
             target = folder / f"{source.stem}-{number}{source.suffix}"
             number += 1
         shutil.copy2(source, target)
+        if not write_csv:
+            return target
         log = folder / "log.csv"
         fresh = not log.exists()
         with open(log, "a", encoding="utf-8", newline="") as file:

@@ -18,7 +18,8 @@ from webui.engine.tools import Picture
 from webui.schema.base import Frozen
 from webui.schema.job import Job
 from webui.schema.model import Checkpoint
-from webui.schema.settings import PictureFormat, PictureSettings
+from webui.schema.output_settings import PictureFormat
+from webui.schema.settings import PictureSettings
 from webui.services.formats import Notes
 from webui.services.infotext.writer import prompts_of, write_infotext
 from webui.services.names import NameFacts, apply_pattern

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,11 +27,14 @@ from webui.schema.generation import GenerationRequest, Hires, ImageRef, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
+from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
 from webui.schema.result import PictureRecord, PictureView
+from webui.schema.sections import describe_settings
 from webui.schema.settings import PictureSettings, Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
+from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
@@ -67,6 +70,7 @@ class Parts:
     outputs: Outputs
     images: ImageStore
     styles: StyleFile
+    defaults: FormDefaults
     catalog: Catalog
     registries: Registries
     host: PluginHost
@@ -94,6 +98,8 @@ class Studio:
         """Start the workers and tidy up. Waiting jobs of the last run begin at once."""
         for complaint in self._parts.settings.complaints:
             self.notify("settings", "warning", complaint)
+        for complaint in self._parts.defaults.read()[1]:
+            log.warning("%s", complaint)  # every page shows it by itself
         if self._parts.library.set_aside:
             name = self._parts.library.set_aside.name
             self.notify("database", "error", f"The database was damaged. It was kept as .easel/{name}, and a new, empty one is used.")
@@ -259,7 +265,8 @@ class Studio:
 
     def save_picture(self, picture_id: int) -> Path:
         """A1111's Save button. Returns the path of the copy, relative to the data folder where it is below it."""
-        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / self.settings().outdir_save)
+        settings = self.settings()
+        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / settings.outdir_save, settings.save_write_log_csv)
         return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
 
     def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> str:
@@ -293,9 +300,34 @@ class Studio:
         """Change some settings. Raises `RequestError` at the key."""
         return self._parts.settings.change(values)
 
+    def settings_schema(self) -> list[dict[str, Any]]:
+        """The sections of the settings page, with what can be chosen on this server."""
+        return describe_settings({
+            "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
+            "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
+        })
+
+    def page_facts(self) -> dict[str, Any]:
+        """What a page must know before it is drawn: its settings, what its form begins with, and what was wrong with that."""
+        settings = self.settings().model_dump(mode="json", include=set(PageSettings.model_fields))
+        looks, complaints = self._parts.defaults.read()
+        return {"settings": settings, "form": looks, "complaints": complaints}
+
+    def save_defaults(self, values: dict[str, Any]) -> None:
+        """Make these values of the form what it begins with. Raises `RequestError` at the field."""
+        self._parts.defaults.save(values)
+
+    def clear_defaults(self) -> None:
+        """Let the form begin as it does without `ui-config.json`."""
+        self._parts.defaults.clear()
+
     def styles(self) -> list[Style]:
         """The styles, in the order of the file."""
         return self._parts.styles.all()
+
+    def apply_styles(self, prompt: str, negative_prompt: str, names: Sequence[str]) -> tuple[str, str]:
+        """Both prompts with the texts of these styles in them. Raises `RequestError` at `styles` for one that does not exist."""
+        return apply_styles(prompt, negative_prompt, self._parts.styles.named(names))
 
     def replace_styles(self, styles: list[Style]) -> list[Style]:
         """Write all styles anew. Raises `RequestError` for two of one name."""

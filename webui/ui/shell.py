@@ -19,9 +19,10 @@ from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
+from webui.ui.tabs.settings import place_settings
 from webui.ui.tabs.txt2img import list_styles, make_form, place_tab
 from webui.ui.theme import page_theme
-from webui.ui.translations import page_i18n
+from webui.ui.translations import page_i18n, word
 
 WEB = Path(__file__).parent / "web"
 
@@ -52,7 +53,11 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     """The Blocks with everything on it; `form` is filled on the way."""
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         place_top(form, studio, blocks)
-        place_tab(form, studio)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
+                place_tab(form, studio)
+            with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings"):
+                place_settings()
         styles = form.components["styles"]
         listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
         for path, component in form.components.items():

@@ -43,7 +43,8 @@ def place_hires(form: Form, studio: Studio, tab: str) -> None:
     watched = {name: form.components[name] for name in SIZES}
     for component in watched.values():
         listen(
-            component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False, trigger_mode="always_last",
+            component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False,
+            trigger_mode="always_last",
         )
     listen(switch.input, inputs=[switch], js="(on) => window.easel.openHires(on)")
     _wire_button(form, tab)

@@ -22,7 +22,11 @@ TAB = "txt2img"
 
 def checkpoint_choices(studio: Studio) -> Choices:
     """The checkpoint list as the picker shows it; a file that cannot be used is marked, not hidden."""
-    found = [(item.title if item.error is None else f"⚠ {item.title}", item.name) for item in studio.checkpoints()]
+    short = studio.settings().sd_checkpoint_dropdown_use_short
+    found = []
+    for item in studio.checkpoints():
+        title = item.stem if short else item.title
+        found.append((title if item.error is None else f"⚠ {title}", item.name))
     return found or [("—", "")]
 
 
@@ -58,7 +62,7 @@ def make_form(studio: Studio) -> Form:
 
 def place_tab(form: Form, studio: Studio) -> None:
     """Lay the tab out and wire it."""
-    with gr.Column(elem_id=f"tab_{TAB}"):
+    with gr.Column(elem_id=f"{TAB}_content"):
         with gr.Row(elem_id=f"{TAB}_toprow"):
             with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
                 _place_prompt(form, "prompt", f"{TAB}_token_counter")
@@ -104,7 +108,17 @@ def _place_actions(form: Form, studio: Studio) -> tuple[gr.Button, gr.Button]:
         gr.HTML("", elem_id=f"{TAB}_generate_note", padding=False)
         with gr.Row(elem_id=f"{TAB}_styles_row"):
             form.place("styles", min_width=120)
+            apply = gr.Button("📋", elem_id=f"{TAB}_style_apply", elem_classes="tool", min_width=40)
+            gr.Button("🖌", elem_id=f"{TAB}_styles_edit_button", elem_classes="tool", min_width=40)
+            relist = gr.Button("", elem_id="easel_relist_styles", elem_classes="out-of-sight")
+    _wire_styles(form, studio, apply, relist)
     return start, forever
+
+
+def _wire_styles(form: Form, studio: Studio, apply: gr.Button, relist: gr.Button) -> None:
+    texts = [form.components[name] for name in ("prompt", "negative_prompt", "styles")]
+    listen(apply.click, inputs=texts, outputs=texts, js="(...texts) => window.easel.applyStyles(...texts)")
+    listen(relist.click, partial(list_styles, studio), inputs=[texts[2]], outputs=[texts[2]], preprocess=False)
 
 
 def _place_settings(form: Form, studio: Studio) -> None:

@@ -2,10 +2,11 @@
 // is born with the value it had. No field is ever overwritten afterwards, so nothing a person types can be lost. Inlined into the head by shell.py.
 (() => {
   const page = window.easelPage;
+  const server = askServer(); // settings of the page, defaults of the form
   const read = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
   const draft = read('easel.draft') || {};
 
-  const easel = window.easel = { page, draft };
+  const easel = window.easel = { page, server, draft, born: {} };
   easel.keep = (path, value) => {
     if (draft[path] === value) return;
     Object.assign(draft, read('easel.draft') || {}, { [path]: value }); // other tabs keep their fields in the same draft
@@ -17,7 +18,10 @@
   easel.reuseSeed = (seed) => seed;
   easel.openHires = easel.enlarge = () => {};
   easel.rescan = () => {};
+  easel.applyStyles = (...texts) => texts;
 
+  const language = server.settings.localization;
+  if (language && language !== 'None') Object.defineProperty(navigator, 'language', { value: language, configurable: true }); // Gradio looks there too
   const locales = Object.keys(window.gradio_config?.i18n_translations || {});
   const wanted = navigator.language || 'en'; // the rule by which Gradio chooses for its components
   easel.locale = [wanted, wanted.split('-')[0]].find((name) => locales.includes(name)) || 'en';
@@ -39,12 +43,31 @@
   system.addEventListener('change', easel.paint);
   easel.paint();
 
-  const wantedById = new Map(Object.entries(page.ids).filter(([path]) => path in draft).map(([path, id]) => [id, draft[path]]));
+  const pathById = new Map(Object.entries(page.ids).map(([path, id]) => [id, path]));
   for (const component of window.gradio_config?.components || []) {
-    if (!wantedById.has(component.id)) continue;
+    const path = pathById.get(component.id);
+    if (!path) continue;
+    const { visible, ...look } = server.form[path] || {};
+    Object.assign(component.props, look);
+    if (visible === false) component.props.elem_classes = [...(component.props.elem_classes || []), 'out-of-sight']; // stays in the page: scripts count on it
+    easel.born[path] = component.props.value;
+    if (path in draft) restore(component, path);
+    const hidden = { sampler: server.settings.hide_samplers, scheduler: server.settings.hide_schedulers }[path] || [];
+    if (hidden.length) component.props.choices = component.props.choices.filter((choice) => !hidden.includes(choice[1]) || choice[1] === component.props.value);
+  }
+
+  // Gradio takes the configuration as soon as this script is through, so the answer is waited for: one short question to our own server.
+  function askServer() {
+    const request = new XMLHttpRequest();
+    request.open('GET', 'api/v1/page', false);
+    try { request.send(); } catch { /* away: the page shows so by itself */ }
+    return request.status === 200 ? JSON.parse(request.responseText) : { settings: {}, form: {}, complaints: [] };
+  }
+
+  function restore(component, path) {
     const choices = component.props.choices;
     const offered = (value) => choices.some((choice) => choice[1] === value);
-    const value = wantedById.get(component.id);
+    const value = draft[path];
     // A sampler or script that an extension took away again is left at its default. Checkpoints and styles are checked when their list is read.
     const gone = choices && component.id !== page.ids.checkpoint && !Array.isArray(value) && !offered(value);
     if (!gone && value !== null) component.props.value = value;

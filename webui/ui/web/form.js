@@ -87,6 +87,7 @@ function enlarge(answer) {
 function nameTools() {
   const tools = {
     refresh_sd_model_checkpoint: ['again', 'refresh_checkpoints'], txt2img_res_switch_btn: ['swap', 'swap_size'],
+    txt2img_style_apply: ['apply', 'style_apply'], txt2img_styles_edit_button: ['pencil', 'styles_edit'],
     txt2img_random_seed: ['dice', 'random_seed'], txt2img_reuse_seed: ['seed', 'reuse_seed'],
   };
   for (const [id, [picture, label]] of Object.entries(tools)) {
@@ -114,6 +115,7 @@ function mountCounters() {
   const stepsBox = byId(page.elements.steps)?.querySelector('input[type=number]');
   const count = async () => {
     const body = { texts: counters.map(({ area }) => area.value), negative: [1] };
+    if (easel.server.settings.include_styles_into_token_counters) body.styles = easel.draft.styles || [];
     const steps = Number(stepsBox?.value);
     if (Number.isInteger(steps) && steps >= 1 && steps <= 1000) body.steps = steps; // else the field itself complains
     if (JSON.stringify(body) === asked) return;
@@ -129,6 +131,8 @@ function mountCounters() {
   };
   const soon = () => { clearTimeout(timer); timer = setTimeout(count, 250); };
   for (const control of [...counters.map(({ area }) => area), stepsBox]) control?.addEventListener('input', soon);
+  const keep = easel.keep;
+  easel.keep = (path, value) => { keep(path, value); if (path === 'styles') soon(); }; // chosen styles count too
   easel.recount = soon; // after a field was set by a script
   soon();
 }

@@ -2,9 +2,14 @@
 
 import { button, byId, icon, present } from './dom.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
+import { offerOldForm } from './form_defaults.js';
+import { applyPageSettings } from './page_settings.js';
 import { mountQueue, queueIsOpen, toggle } from './queue.js';
+import { mountQuicksettings } from './quicksettings.js';
+import { mountSettings } from './settings.js';
 import { apply, change, running, state } from './store.js';
 import { connect } from './stream.js';
+import { mountStyles } from './styles.js';
 import { mountNotices } from './toast.js';
 import { mountViewer } from './viewer.js';
 import { get } from './api.js';
@@ -14,7 +19,7 @@ const { easel, easelPage: page } = window;
 
 let boot = null;
 connect(receive, (up) => { if (state.up !== up) change({ up }); });
-present('easel_tools', 'easel_notices', 'txt2img_gallery_container', 'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
+present('easel_tools', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
   page.elements.prompt, page.elements.negative_prompt).then(start);
 
 function start() {
@@ -22,6 +27,11 @@ function start() {
   mountNotices();
   mountViewer();
   mountForm();
+  mountStyles();
+  mountQuicksettings();
+  mountSettings();
+  applyPageSettings();
+  offerOldForm();
   byId('easel_tools').replaceChildren(mountQueue(), theme);
   document.addEventListener('keydown', onKey, true);
   loadCheckpoints();

@@ -6,17 +6,20 @@ import { t } from './words.js';
 
 let shelf;
 
-// `info`: {message, hint}. Errors stay longer, because they are read more slowly.
-export function toast({ message, hint }, level = 'info') {
+// `info`: {message, hint}. Errors stay longer, because they are read more slowly; so does what offers an action {label, act}.
+export function toast({ message, hint }, level = 'info', action = null) {
   shelf ??= document.body.appendChild(h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite' }));
-  const item = h('div', { class: `toast ${level}` }, h('div', {}, h('p', { text: message }), hint && h('p', { class: 'hint', text: hint })),
+  const item = h('div', { class: `toast ${level}` }, h('div', {}, h('p', { text: message }), hint && h('p', { class: 'hint', text: hint }),
+    action && h('button', { type: 'button', class: 'act', text: action.label, onclick: () => { item.remove(); action.act(); } })),
     button('close', t('dismiss'), () => item.remove(), { class: 'icon-button' }));
   shelf.append(item);
   if (shelf.childElementCount > 4) shelf.firstChild.remove();
-  setTimeout(() => item.remove(), level === 'error' ? 12000 : 4000);
+  setTimeout(() => item.remove(), level === 'error' || action ? 12000 : 4000);
 }
 
 const dismissed = new Set(JSON.parse(sessionStorage.getItem('easel.dismissed') || '[]'));
+// What was wrong with ui-config.json when this page was loaded.
+const complaints = window.easel.server.complaints.map((message) => ({ id: message, level: 'warning', message }));
 let awaySince = null, shownAway = false, drawn = '';
 
 export function mountNotices() {
@@ -31,7 +34,7 @@ function draw() {
   const away = awaySince !== null && Date.now() - awaySince > 1200;
   if (shownAway && !away) toast({ message: t('server_back') });
   shownAway = away;
-  const notices = state.notices.filter((notice) => !dismissed.has(notice.id));
+  const notices = [...state.notices, ...complaints].filter((notice) => !dismissed.has(notice.id));
   const key = `${away}|${notices.map((notice) => notice.id + notice.message)}`;
   if (key === drawn) return;
   drawn = key;

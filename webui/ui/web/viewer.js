@@ -3,6 +3,7 @@
 import { ApiError, get, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
 import { openLightbox } from './lightbox.js';
+import { pageSettings } from './page_settings.js';
 import { running, state, subscribe } from './store.js';
 import { fileOf, t, timeLeft } from './words.js';
 import { toast } from './toast.js';
@@ -37,7 +38,7 @@ export function mountViewer() {
     strip: h('div', { class: 'strip', role: 'group', 'aria-label': t('thumbnails') }),
     info: h('pre', { class: 'infotext', tabindex: '0', 'aria-label': t('infotext') }),
   };
-  parts.big = h('button', { type: 'button', class: 'big', 'aria-label': t('enlarge'), onclick: () => shown() && openLightbox(shown().id, select) }, parts.picture);
+  parts.big = h('button', { type: 'button', class: 'big', 'aria-label': t('enlarge'), onclick: () => shown() && pageSettings.js_modal_lightbox !== false && openLightbox(shown().id, select) }, parts.picture);
   parts.progress = h('div', { class: 'progress', role: 'progressbar', 'aria-label': t('queue_running'), 'aria-valuemin': '0', 'aria-valuemax': '100' }, parts.bar);
   parts.stage = h('div', { class: 'stage' }, parts.empty, parts.big, parts.partial, parts.fail);
   parts.actions = h('div', { class: 'actions', id: 'image_buttons_txt2img' },
@@ -153,7 +154,7 @@ function drawProgress(job, picture) {
   parts.progress.classList.toggle('unsure', Boolean(job) && (!progress || progress.phase === 'loading'));
   parts.progress.setAttribute('aria-valuenow', percent);
   parts.bar.firstChild.style.transform = `scaleX(${percent / 100})`;
-  document.title = job ? t('page_title_running', { n: percent }) : 'Easel';
+  document.title = job && pageSettings.show_progress_in_title !== false ? t('page_title_running', { n: percent }) : 'Easel';
   if (!job) return void (parts.text.textContent = picture ? `${picture.width} × ${picture.height} · ${fileOf(picture, state.hashing)}` : '');
   const words = [progress ? t(`phase_${progress.phase}`, { step: progress.step, steps: progress.steps }) : t('phase_starting')];
   if (progress && progress.pictures > 1) words.push(t('picture_n', { n: progress.picture, m: progress.pictures }));
@@ -200,9 +201,15 @@ function liveThumbnail() {
 
 const complain = (error) => toast(error instanceof ApiError ? error.info : { message: String(error) }, 'error');
 
-function save() {
+async function save() {
   const picture = shown();
-  if (picture) post(`pictures/${picture.id}/save`).then(({ path }) => toast({ message: t('saved_to', { path }) })).catch(complain);
+  if (!picture) return;
+  try {
+    const all = pageSettings.save_selected_only === false ? (await get(`jobs/${picture.job_id}`)).pictures : [picture];
+    let path = '';
+    for (const one of all) ({ path } = await post(`pictures/${one.id}/save`));
+    toast({ message: all.length > 1 ? t('saved_all', { n: all.length, path }) : t('saved_to', { path }) });
+  } catch (error) { complain(error); }
 }
 
 function fetchFile(url) {

@@ -1,0 +1,111 @@
+"""The settings as pages: which stands where, and all that a reader needs to know of each. The settings tab, the API and
+docs/settings.md come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from webui.schema.base import Frozen
+from webui.schema.page_settings import PageSettings, ServerSettings
+from webui.schema.settings import MachineSettings, PictureSettings, Settings
+from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
+
+Effect = Literal["at once", "next job", "page reload"]
+"""When a change counts. Nothing here needs a restart of the server."""
+
+EFFECTS: tuple[tuple[type[Frozen], Effect], ...] = (
+    (ServerSettings, "at once"), (PictureSettings, "next job"), (MachineSettings, "next job"), (PageSettings, "page reload"),
+)
+KINDS: dict[type[Widget], str] = {Checkbox: "checkbox", Dropdown: "dropdown", Number: "number", Slider: "slider", TextBox: "textbox"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One page of the settings tab: keys in the order they are shown. Ids are A1111's where it has such a page."""
+
+    id: str
+    title: str
+    settings: tuple[str, ...]
+
+
+SECTIONS = (
+    Section("saving-images", "Saving pictures", (
+        "samples_save", "samples_format", "save_incomplete_images", "save_images_before_highres_fix", "save_txt", "jpeg_quality", "webp_lossless",
+        "export_for_4chan", "img_downscale_threshold", "target_side_length", "save_images_add_number", "save_images_replace_action",
+        "samples_filename_pattern", "save_selected_only", "save_write_log_csv", "grid_zip_filename_pattern",
+    )),
+    Section("saving-paths", "Folders", (
+        "outdir_samples", "outdir_txt2img_samples", "outdir_grids", "outdir_txt2img_grids", "outdir_save", "save_to_dirs", "grid_save_to_dirs",
+        "directories_filename_pattern", "directories_max_prompt_words", "filenames_max_length",
+    )),
+    Section("saving-grids", "Grids", (
+        "grid_save", "grid_format", "grid_only_if_multiple", "grid_extended_filename", "grid_prevent_empty_spots", "n_rows", "img_max_size_mp",
+    )),
+    Section("sd", "Prompts and noise", (
+        "emphasis", "CLIP_stop_at_last_layers", "comma_padding_backtrack", "enable_prompt_comments", "randn_source",
+    )),
+    Section("sampler-params", "Sampler parameters", (
+        "hide_samplers", "hide_schedulers", "eta_ancestral", "eta_ddim", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise",
+        "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "always_discard_next_to_last_sigma", "sgm_noise_multiplier",
+        "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final", "sd_noise_schedule",
+    )),
+    Section("img2img", "img2img and hires fix", ("img2img_extra_noise", "img2img_fix_steps")),
+    Section("optimizations", "Optimizations", (
+        "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all", "sd_checkpoints_limit",
+    )),
+    Section("compatibility", "Compatibility", (
+        "auto_backcompat", "use_old_scheduling", "use_old_hires_fix_width_height", "use_old_karras_scheduler_sigmas", "enable_quantization",
+    )),
+    Section("infotext", "Infotext", (
+        "enable_pnginfo", "easel_request_in_png", "add_model_name_to_info", "add_model_hash_to_info", "add_version_to_infotext",
+        "add_user_name_to_info", "infotext_styles", "infotext_skip_pasting",
+    )),
+    Section("live-preview", "Live previews", (
+        "live_previews_enable", "show_progress_every_n_steps", "live_preview_refresh_period", "show_progressbar", "show_progress_in_title",
+        "prevent_screen_sleep_during_generation",
+    )),
+    Section("ui", "Page", (
+        "quicksettings_list", "localization", "sd_checkpoint_dropdown_use_short", "disable_token_counters", "include_styles_into_token_counters",
+        "js_modal_lightbox", "gallery_height",
+    )),
+)
+
+
+def describe_settings(sources: Mapping[str, Sequence[str]]) -> list[dict[str, JsonValue]]:
+    """The sections as data: `{id, title, settings: [{key, label, help, kind, default, effect, choices, multiple, minimum, maximum, step}]}`.
+
+    `sources` gives the choices of a list that is known only at run time, by the name in its widget; an empty list of choices means: type anything.
+    """
+    properties = Settings.model_json_schema()["properties"]
+    return [
+        {"id": section.id, "title": section.title, "settings": [_describe(key, properties[key], sources) for key in section.settings]}
+        for section in SECTIONS
+    ]
+
+
+def effect_of(key: str) -> Effect:
+    """When a change of this setting counts."""
+    return next(effect for owner, effect in EFFECTS if key in owner.model_fields)
+
+
+def _describe(key: str, schema: dict[str, Any], sources: Mapping[str, Sequence[str]]) -> dict[str, JsonValue]:
+    widget = widget_of(Settings.model_fields[key])
+    if widget is None:
+        raise ValueError(f"The setting {key} has no widget.")
+    about: dict[str, JsonValue] = {
+        "key": key, "label": widget.label, "help": widget.info, "kind": KINDS[type(widget)], "default": schema["default"], "effect": effect_of(key),
+        "choices": [], "multiple": False, "minimum": schema.get("minimum"), "maximum": schema.get("maximum"), "step": None,
+    }
+    match widget:
+        case Dropdown():
+            choices = sources[widget.source] if widget.source else widget.choices or schema.get("enum", ())
+            about |= {"choices": list(choices), "multiple": widget.multiple}
+        case Slider():
+            about |= {"minimum": widget.minimum, "maximum": widget.maximum, "step": widget.step}
+        case Number():
+            about["step"] = 1 if widget.precision == 0 else None
+    return about

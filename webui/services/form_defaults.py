@@ -1,0 +1,157 @@
+"""`ui-config.json`, A1111's file of what the form begins with: `txt2img/Width/value`, also `minimum`, `maximum`, `step`, `visible`. Beside
+A1111's labels the ids of the components are understood (`txt2img_width/value`). Keys of other forms are kept. Read anew whenever a page is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from webui.schema.errors import RequestError, StorageError, field_errors
+from webui.schema.generation import Txt2Img
+from webui.schema.widgets import Dropdown, Slider, Widget, widget_of
+from webui.services.folders import write_atomically
+
+TAB = "txt2img"
+LABELS = {
+    "prompt": "Prompt", "negative_prompt": "Negative prompt", "styles": "Styles", "sampler": "Sampling method", "scheduler": "Schedule type",
+    "steps": "Sampling steps", "width": "Width", "height": "Height", "batch_count": "Batch count", "batch_size": "Batch size",
+    "cfg_scale": "CFG Scale", "seed": "Seed", "subseed": "Variation seed", "subseed_strength": "Variation strength",
+    "seed_resize_from_w": "Resize seed from width", "seed_resize_from_h": "Resize seed from height",
+}
+"""A1111's labels, which its keys are made of. A field without one is known by its component's id alone."""
+
+BUILT_IN_SCRIPTS = {"sampler": "sampler.py", "scheduler": "sampler.py", "steps": "sampler.py", "seed": "seed.py", "subseed": "seed.py",
+                    "subseed_strength": "seed.py", "seed_resize_from_w": "seed.py", "seed_resize_from_h": "seed.py"}
+"""Fields that A1111 since 1.6 draws in scripts of its own: their keys begin with `customscript/<file>/`."""
+
+ENDS = ("minimum", "maximum", "step")
+
+Look = dict[str, JsonValue]
+"""What a component begins with instead of what the schema says: some of value, minimum, maximum, step, visible."""
+
+
+class FormDefaults:
+    """The file. `choices` gives the entries of a dropdown by the name of its source; a source that is not in it is not checked."""
+
+    def __init__(self, path: Path, choices: Mapping[str, Container[str]]) -> None:
+        self.path = path
+        self._choices = choices
+
+    def read(self) -> tuple[dict[str, Look], list[str]]:
+        """Looks by field, and a sentence for each value that is not possible and therefore not used."""
+        try:
+            content = self._content()
+        except RequestError as error:
+            return {}, [f"{error.message} {error.hint}"]
+        looks: dict[str, Look] = {}
+        complaints: list[str] = []
+        for name, widget in fields().items():
+            found = ((part, f"{key}/{part}") for key in reversed(keys_of(name)) for part in ("value", "visible", *ENDS))
+            given = {part: (key, content[key]) for part, key in found if key in content}
+            look: Look = {}
+            for part, (key, value) in given.items():
+                try:
+                    look[part] = self._checked(name, widget, part, value)
+                except RequestError as error:
+                    complaints.append(f"{self.path.name}: {key}: {error.message}")
+            wrong = _wrong_ends(widget, look)
+            if wrong:
+                complaints.append(f"{self.path.name}: {keys_of(name)[0]}: {wrong}")
+                look = {part: value for part, value in look.items() if part not in ENDS}
+            if look:
+                looks[name] = look
+        return looks, complaints
+
+    def save(self, values: Mapping[str, JsonValue]) -> None:
+        """Make these the defaults of their fields. Raises `RequestError` at the field; then nothing is written. Raises `StorageError`."""
+        try:
+            request = Txt2Img.model_validate(dict(values))
+        except ValidationError as error:
+            raise RequestError(field_errors(error)[0].message, field=field_errors(error)[0].field) from error
+        known = fields()
+        content = self._content()
+        for name in values:
+            if name not in known:
+                raise RequestError(f"“{name}” has no default that could be saved.", field=name)
+            self._checked(name, known[name], "value", values[name])
+            for key in keys_of(name):
+                content.pop(f"{key}/value", None)
+            value = request.model_dump(mode="json")[name]
+            if value != Txt2Img().model_dump(mode="json")[name]:
+                content[f"{keys_of(name)[0]}/value"] = value
+        self._write(content)
+
+    def clear(self) -> None:
+        """Forget every default of this form, its ends and what is hidden too. Raises `RequestError`, `StorageError`."""
+        own = {f"{key}/{part}" for name in fields() for key in keys_of(name) for part in ("value", "visible", *ENDS)}
+        self._write({key: value for key, value in self._content().items() if key not in own})
+
+    def _checked(self, name: str, widget: Widget, part: str, value: JsonValue) -> JsonValue:
+        """The value as the page needs it. Raises `RequestError` when it is not possible."""
+        if part == "visible":
+            if not isinstance(value, bool):
+                raise RequestError("It is true or false.", field=name)
+            return value
+        if part in ENDS:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise RequestError("It is a number.", field=name)
+            return value
+        try:
+            found = Txt2Img.model_validate({name: value}).model_dump(mode="json")[name]
+        except ValidationError as error:
+            raise RequestError(field_errors(error)[0].message, field=name) from error
+        if isinstance(widget, Dropdown) and widget.source in self._choices and found not in self._choices[widget.source]:
+            raise RequestError(f"There is no “{found}”.", field=name)
+        return found
+
+    def _content(self) -> dict[str, Any]:
+        hint = "Mend the file or move it away; nothing in it is used."
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RequestError(f"{self.path.name} cannot be read ({error}).", hint=hint) from error
+        if not isinstance(content, dict):
+            raise RequestError(f"{self.path.name} holds no object.", hint=hint)
+        return content
+
+    def _write(self, content: dict[str, Any]) -> None:
+        try:
+            write_atomically(self.path, json.dumps(content, indent=4, ensure_ascii=False).encode())
+        except OSError as error:
+            raise StorageError(f"The defaults could not be written to {self.path}: {error.strerror or error}.") from error
+
+
+def fields() -> dict[str, Widget]:
+    """The fields that can have a default of the person's own. The checkpoint has not: the server's is used when none is chosen."""
+    found = {name: widget_of(field) for name, field in Txt2Img.model_fields.items() if name != "checkpoint"}
+    return {name: widget for name, widget in found.items() if widget is not None}
+
+
+def keys_of(name: str) -> list[str]:
+    """What stands before `/value` for a field: the key we write first, then the others that are understood."""
+    label, script = LABELS.get(name), BUILT_IN_SCRIPTS.get(name)
+    widget = widget_of(Txt2Img.model_fields[name])
+    keys = [f"customscript/{script}/{TAB}/{label}"] if script else []
+    if label:
+        keys.append(f"{TAB}/{label}")
+    return [*keys, f"{TAB}_{(widget.elem if widget else '') or name}"]
+
+
+def _wrong_ends(widget: Widget, look: Look) -> str:
+    """What is wrong with the ends of a slider, empty when nothing is."""
+    given = {part: look[part] for part in ENDS if part in look}
+    if not given:
+        return ""
+    if not isinstance(widget, Slider):
+        return "It is no slider and has no ends."
+    low, high, step = (float(given.get(part, getattr(widget, part))) for part in ENDS)  # pyright: ignore[reportArgumentType]
+    if low >= high or step <= 0:
+        return f"A slider cannot go from {low:g} to {high:g} in steps of {step:g}."
+    return ""
