@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from webui.schema.base import Frozen
 from webui.schema.job import JobView
-from webui.schema.result import PictureView
+from webui.schema.result import PictureView, ReplayReport
 
 
 class Progress(Frozen):
@@ -58,6 +58,13 @@ class PictureSaved(Frozen):
     picture: PictureView
 
 
+class ReplayDone(Frozen):
+    """A picture was made again and compared."""
+
+    type: Literal["replay"] = "replay"
+    report: ReplayReport
+
+
 class CatalogChanged(Frozen):
     """The list of models changed."""
 
@@ -99,6 +106,7 @@ class Snapshot(Frozen):
 
 
 Event = Annotated[
-    Progress | Preview | JobChanged | QueueChanged | PictureSaved | CatalogChanged | UiChanged | Notice | Snapshot, Field(discriminator="type")
+    Progress | Preview | JobChanged | QueueChanged | PictureSaved | ReplayDone | CatalogChanged | UiChanged | Notice | Snapshot,
+    Field(discriminator="type"),
 ]
 EventAdapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -100,5 +100,20 @@ class HashCheckpoint(Frozen):
     checkpoint: str = Field(min_length=1)
 
 
-Request = Annotated[Txt2Img | HashCheckpoint, Field(discriminator="kind")]
-RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint] = TypeAdapter(Request)
+class Replay(Frozen):
+    """Make one picture of the library again and compare it with its file."""
+
+    kind: Literal["replay"] = "replay"
+    picture: int
+    """Its number in the library."""
+
+    index: int = Field(ge=0)
+    """Its number within the run that `request` describes."""
+
+    request: Txt2Img
+    unmatched: tuple[str, ...] = ()
+    """What is known beforehand not to be as it was then, one sentence each."""
+
+
+Request = Annotated[Txt2Img | HashCheckpoint | Replay, Field(discriminator="kind")]
+RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint | Replay] = TypeAdapter(Request)
