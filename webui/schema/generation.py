@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_val
 
 from webui.schema.base import Frozen
 from webui.schema.style import Style, StyleName
-from webui.schema.widgets import Dropdown, Number, Slider, TextBox
+from webui.schema.widgets import Dropdown, Number, Overrides, Slider, TextBox
 
 PROMPT_LIMIT = 20_000
 """Characters in a prompt. Far beyond what any model reads (about 250 chunks of 75 tokens), small enough to never stall the text encoder."""
@@ -74,7 +74,7 @@ class GenerationRequest(Frozen):
     ext: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """What extensions and scripts add, by their id; validated by the `Params` they registered."""
 
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    settings: Annotated[dict[str, JsonValue], Overrides(label="override_settings", elem="override_settings_values")] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
 
     @field_validator("prompt", "negative_prompt")

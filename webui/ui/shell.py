@@ -15,15 +15,19 @@ import gradio as gr
 from fastapi import FastAPI
 
 import webui
+from webui.services.infotext.restore import SETTINGS
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
+from webui.ui.tabs.pnginfo import place_tab as place_pnginfo
 from webui.ui.tabs.txt2img import list_styles, make_form, place_tab
 from webui.ui.theme import page_theme
-from webui.ui.translations import page_i18n
+from webui.ui.translations import page_i18n, word
 
 WEB = Path(__file__).parent / "web"
+SETTING_NAMES = {name: key for key, name in SETTINGS.items()}
+"""Setting → what A1111's line calls it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
     form = make_form(studio)
     blocks = build(form, studio)
     gr.mount_gradio_app(
-        app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(form, page), css_paths=[WEB / "easel.css"],
+        app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(form, page), css_paths=[WEB / "easel.css", WEB / "paste.css"],
         ssr_mode=False, run_history=False, footer_links=[], show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
         allowed_paths=[], favicon_path=str(WEB / "favicon.png"),
     )
@@ -52,7 +56,14 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     """The Blocks with everything on it; `form` is filled on the way."""
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         place_top(form, studio, blocks)
-        place_tab(form, studio)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(word("tab_txt2img"), id="txt2img", elem_id="tab_txt2img") as txt2img:
+                place_tab(form, studio)
+            with gr.Tab(word("tab_pnginfo"), id="pnginfo", elem_id="tab_pnginfo") as pnginfo:
+                place_pnginfo()
+        for tab in (txt2img, pnginfo):
+            listen(tab.select, js=f"() => window.easel.openedTab({json.dumps(tab.id)})")
+        _place_filling(form)
         styles = form.components["styles"]
         listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
         for path, component in form.components.items():
@@ -61,11 +72,22 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     return blocks
 
 
+def _place_filling(form: Form) -> None:
+    """The doors through which a script of ours reads all fields of the form and sets some of them, whether they are drawn or folded away. Values
+    come and go in the order of `form.components`."""
+    components = list(form.components.values())
+    read = gr.Button("", elem_id="easel_read", elem_classes="out-of-sight")
+    fill = gr.Button("", elem_id="easel_fill", elem_classes="out-of-sight")
+    listen(read.click, inputs=components, js="(...values) => window.easel.read(values)")
+    listen(fill.click, inputs=components, outputs=components, js="(...values) => window.easel.fill(values)")
+
+
 def _head(form: Form, page: PageOptions) -> str:
     """What the scripts must know before Gradio draws, `boot.js` itself (it puts the draft into the page), and the start of the rest."""
     facts = {
         "version": webui.__version__, "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
-        "elements": form.elements, "ids": {path: component._id for path, component in form.components.items()},
+        "labels": form.labels, "settingNames": SETTING_NAMES, "elements": form.elements,
+        "ids": {path: component._id for path, component in form.components.items()},
     }
     text = json.dumps(facts).replace("<", "\\u003c")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")

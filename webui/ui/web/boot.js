@@ -16,6 +16,11 @@
   easel.showScript = () => {};
   easel.reuseSeed = (seed) => seed;
   easel.rescan = () => {};
+  easel.read = () => {};
+  easel.fill = (values) => values;
+  easel.tab = 'txt2img';
+  easel.tabBefore = read('easel.tab'); // main.js opens it again
+  easel.openedTab = (id) => { easel.tab = id; try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ } };
 
   const locales = Object.keys(window.gradio_config?.i18n_translations || {});
   const wanted = navigator.language || 'en'; // the rule by which Gradio chooses for its components

@@ -21,6 +21,7 @@ const PATHS = {
   save: 'M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6', zip: 'M4 7h16v13H4zM3 4h18v3H3zM10 11h4', download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
   copy: 'M9 9h11v11H9zM5 15H4V4h11v1', seed: 'M4 12a8 8 0 0 1 13.7-5.6L20 9M20 4v5h-5M20 12a8 8 0 0 1-13.7 5.6L4 15M4 20v-5h5',
   swap: 'M8 4v15M4.5 7.5L8 4l3.5 3.5M16 20V5M12.5 16.5L16 20l3.5-3.5',
+  replay: 'M4 12a8 8 0 1 1 2.5 5.8M4 20v-5h5M10.5 9v6l5-3z', paste: 'M18 6L7 17M7 8v9h9',
   dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
 };
 
@@ -39,6 +40,13 @@ export function button(name, label, onclick, { text = '', ...props } = {}) {
 }
 
 export const byId = (id) => document.getElementById(id);
+
+// Puts an element's text on the clipboard; plain http (--listen) has no clipboard object.
+export async function copyText(element) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(element.textContent).catch(() => {});
+  getSelection().selectAllChildren(element);
+  document.execCommand('copy');
+}
 
 // Resolves once every id is in the page: Gradio draws when it is ready.
 export function present(...ids) {

@@ -68,7 +68,7 @@ export async function loadCheckpoints() {
 function nameTools() {
   const tools = {
     refresh_sd_model_checkpoint: ['again', 'refresh_checkpoints'], txt2img_res_switch_btn: ['swap', 'swap_size'],
-    txt2img_random_seed: ['dice', 'random_seed'], txt2img_reuse_seed: ['seed', 'reuse_seed'],
+    paste: ['paste', 'paste_button'], txt2img_random_seed: ['dice', 'random_seed'], txt2img_reuse_seed: ['seed', 'reuse_seed'],
   };
   for (const [id, [picture, label]] of Object.entries(tools)) {
     const element = byId(id);

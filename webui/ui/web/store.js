@@ -3,7 +3,7 @@
 const KEPT_PICTURES = 60;
 
 export const state = {
-  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, notices: [], up: true, checkpoints: null,
+  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, notices: [], up: true, checkpoints: null, replays: new Map(),
 };
 const listeners = new Set();
 let newest = { job: null, seq: 0 }; // the last preview that was taken
@@ -60,6 +60,7 @@ const reducers = {
     const jobs = job && !known ? new Map(state.jobs).set(job.id, { ...job, pictures: job.pictures + 1 }) : state.jobs;
     return { jobs, pictures: withPictures([picture]), preview: null };
   },
+  replay: ({ report }) => ({ replays: new Map(state.replays).set(report.picture_id, report) }),
   notice: (event) => ({ notices: [...state.notices.filter((item) => item.id !== event.id), event] }),
 };
 
