@@ -46,7 +46,7 @@ def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
     form = make_form(studio)
     blocks = build(form, studio)
     gr.mount_gradio_app(
-        app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(form, page), css_paths=[WEB / "easel.css", WEB / "paste.css"],
+        app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(form, page), css_paths=[WEB / "easel.css"],
         ssr_mode=False, run_history=False, footer_links=[], show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
         allowed_paths=[], favicon_path=str(WEB / "favicon.png"),
     )
@@ -91,4 +91,5 @@ def _head(form: Form, page: PageOptions) -> str:
     }
     text = json.dumps(facts).replace("<", "\\u003c")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
-    return f'<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'
+    style = '<link rel="stylesheet" href="web/paste.css">'  # not by css_paths: there Gradio confines rules in @media to its own elements
+    return f'{style}\n<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'
