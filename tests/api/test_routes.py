@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
-from webui.schema.result import PictureRecord
+from webui.schema.result import PictureRecord, ReplayReport
 from webui.services.studio import Studio
 
 JOBS = "/api/v1/jobs"
@@ -41,6 +43,29 @@ def test_docs_and_routes_agree(client: TestClient) -> None:
     real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
     named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}
     assert real == named
+
+
+def test_a_picture_is_read_and_its_replay_put_in_line(client: TestClient, studio: Studio, tmp_path: Path) -> None:
+    job_id = submit(client, prompt="a house", seed=5, width=64, height=64)
+    record = add_picture(studio, job_id, tmp_path / "pictures")
+    where = f"/api/v1/pictures/{record.id}"
+    assert client.get(f"{where}/info").json()["kind"] == "none"
+    refused = client.post(f"{where}/replay")
+    assert refused.status_code == 409 and "does not say" in refused.json()["message"]
+    info = PngInfo()
+    request = Txt2Img(prompt="a house", seed=5, checkpoint="tiny.safetensors")
+    info.add_text("easel", json.dumps({"request": request.model_dump(mode="json"), "index": 0}))
+    Image.new("RGB", (8, 8), "green").save(record.path, pnginfo=info)
+    assert client.get(f"{where}/info").json()["values"]["prompt"] == "a house"
+    assert client.get(f"{where}/replay").status_code == 404
+    answer = client.post(f"{where}/replay")
+    assert answer.status_code == 201, answer.text
+    job = client.get(f"{JOBS}/{answer.json()['id']}").json()
+    assert job["job"]["kind"] == "replay" and job["job"]["title"] == "a house" and job["request"]["picture"] == record.id
+    assert answer.json()["id"] in client.get("/api/v1/state").json()["waiting"]
+    report = ReplayReport(picture_id=record.id, job_id="x", identical=True, max_difference=0, differing=0, unmatched=(), created=1.0)
+    studio._parts.library.put_replay(report)
+    assert client.get(f"{where}/replay").json()["identical"] is True
 
 
 def test_submit_writes_the_job_and_answers_its_id(client: TestClient, studio: Studio) -> None:

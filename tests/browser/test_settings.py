@@ -201,7 +201,9 @@ def test_ends_and_visibility_come_from_the_file_and_mistakes_are_named(open_page
 
 
 def test_settings_of_the_page(open_page: Open, server: Server) -> None:
-    change(server, disable_token_counters=True, gallery_height="321", localization="ru", show_progressbar=False, sd_checkpoint_dropdown_use_short=True)
+    change(
+        server, disable_token_counters=True, gallery_height="321", localization="ru", show_progressbar=False, sd_checkpoint_dropdown_use_short=True,
+    )
     page = open_page(locale="en-US")
     words = json.loads((ROOT / "webui" / "ui" / "web" / "i18n" / "ru.json").read_text(encoding="utf-8"))
     expect(page.locator("#txt2img_generate")).to_have_text(words["generate"])

@@ -20,6 +20,7 @@ from webui.schema.event import Snapshot
 from webui.schema.generation import Hires, ImageRef, Txt2Img
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
+from webui.schema.result import ReplayReport
 from webui.schema.settings import Settings
 from webui.schema.style import Style, StyleName
 from webui.services.images import BYTES_LIMIT
@@ -154,6 +155,19 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
     def enlarge(picture_id: int, hires: Hires) -> dict[str, Any]:
         job = studio.enlarge_picture(picture_id, hires)
         return {"id": job.id, "lane": job.lane, "position": job.position}
+
+    @router.get("/pictures/{picture_id}/info")
+    def picture_info(picture_id: int) -> Metadata:
+        return studio.picture_info(picture_id)
+
+    @router.post("/pictures/{picture_id}/replay", status_code=201)
+    def replay(picture_id: int) -> dict[str, Any]:
+        job = studio.replay(picture_id)
+        return {"id": job.id, "lane": job.lane, "position": job.position}
+
+    @router.get("/pictures/{picture_id}/replay")
+    def replay_report(picture_id: int) -> ReplayReport:
+        return studio.replay_report(picture_id)
 
     @router.get("/zip")
     def zip_pictures(ids: str) -> StreamingResponse:

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from webui.schema.base import Frozen
 from webui.schema.job import JobView
-from webui.schema.result import PictureView
+from webui.schema.result import PictureView, ReplayReport
 
 
 class Progress(Frozen):
@@ -76,6 +76,13 @@ class Hashing(Frozen):
     fraction: float
 
 
+class ReplayDone(Frozen):
+    """A picture was made again and compared."""
+
+    type: Literal["replay"] = "replay"
+    report: ReplayReport
+
+
 class CatalogChanged(Frozen):
     """The list of models changed."""
 
@@ -118,7 +125,8 @@ class Snapshot(Frozen):
 
 
 Event = Annotated[
-    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | CatalogChanged | UiChanged | Notice | Snapshot,
+    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | ReplayDone | CatalogChanged | UiChanged | Notice
+    | Snapshot,
     Field(discriminator="type"),
 ]
 EventAdapter: TypeAdapter[Event] = TypeAdapter(Event)

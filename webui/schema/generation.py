@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints, TypeAd
 
 from webui.schema.base import Frozen
 from webui.schema.style import Style, StyleName
-from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox
+from webui.schema.widgets import Checkbox, Dropdown, Number, Overrides, Slider, TextBox
 
 PROMPT_LIMIT = 20_000
 """Characters in a prompt. Far beyond what any model reads (about 250 chunks of 75 tokens), small enough to never stall the text encoder."""
@@ -93,7 +93,7 @@ class GenerationRequest(Frozen):
     ext: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """What extensions and scripts add, by their id; validated by the `Params` they registered."""
 
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    settings: Annotated[dict[str, JsonValue], Overrides(label="override_settings", elem="override_settings_values")] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
 
 
@@ -148,5 +148,20 @@ class HashCheckpoint(Frozen):
     checkpoint: str = Field(min_length=1)
 
 
-Request = Annotated[Txt2Img | HashCheckpoint, Field(discriminator="kind")]
-RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint] = TypeAdapter(Request)
+class Replay(Frozen):
+    """Make one picture of the library again and compare it with its file."""
+
+    kind: Literal["replay"] = "replay"
+    picture: int
+    """Its number in the library."""
+
+    index: int = Field(ge=0)
+    """Its number within the run that `request` describes."""
+
+    request: Txt2Img
+    unmatched: tuple[str, ...] = ()
+    """What is known beforehand not to be as it was then, one sentence each."""
+
+
+Request = Annotated[Txt2Img | HashCheckpoint | Replay, Field(discriminator="kind")]
+RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint | Replay] = TypeAdapter(Request)

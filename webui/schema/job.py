@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
-from webui.schema.generation import GenerationRequest, HashCheckpoint, Txt2Img
+from webui.schema.generation import GenerationRequest, HashCheckpoint, Replay, Txt2Img
 from webui.schema.settings import PictureSettings
 
 
@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-def lane_of(request: Txt2Img | HashCheckpoint) -> str:
+def lane_of(request: Txt2Img | HashCheckpoint | Replay) -> str:
     """The lane a kind of job runs in: `device:0` owns the device, `cpu` never holds a lease."""
     return "cpu" if isinstance(request, HashCheckpoint) else "device:0"
 
@@ -37,7 +37,7 @@ class Job(Frozen):
     id: str
     lane: str
     status: JobStatus
-    request: Txt2Img | HashCheckpoint
+    request: Txt2Img | HashCheckpoint | Replay
     settings: PictureSettings
     repeat: bool = False
     """Generate forever: when it ends well, the server puts the same request in line again."""
@@ -83,6 +83,8 @@ class JobView(Frozen):
         request = job.request
         if isinstance(request, GenerationRequest):
             title, planned = request.prompt[:120], request.batch_count * request.batch_size
+        elif isinstance(request, Replay):
+            title, planned = request.request.prompt[:120], 0
         else:
             title, planned = request.checkpoint, 0
         return cls(

@@ -30,3 +30,13 @@ class Metadata(Frozen):
 
     comments: tuple[str, ...] = ()
     """What was changed to fit, what is missing here, and what is not used, one sentence each."""
+
+    values: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the form gets when this is pasted, by field path: this one picture, only fields that it speaks of, only what this server can do."""
+
+    chunks: dict[str, str] = Field(default_factory=dict)
+    """Every text of the file by its name, as it stands there."""
+
+    width: int | None = None
+    height: int | None = None
+    """Pixels of the file; None for a text."""

@@ -33,6 +33,24 @@ class PictureRecord(Frozen):
         return f"/api/v1/pictures/{self.id}"
 
 
+class ReplayReport(Frozen):
+    """How a picture that was made again compares with its file."""
+
+    picture_id: int
+    job_id: str
+    identical: bool
+    max_difference: int
+    """Largest difference of any channel, 0 to 255."""
+
+    differing: float
+    """Share of the pixels that differ at all, 0 to 1."""
+
+    unmatched: tuple[str, ...]
+    """What could not be as it was then, one sentence each."""
+
+    created: float
+
+
 class PictureView(Frozen):
     """A picture as pages see it."""
 

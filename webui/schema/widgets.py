@@ -59,6 +59,11 @@ class Checkbox(Widget):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overrides(Widget):
+    """Settings changed for this request only. The page shows each, and it can be taken away."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture(Widget):
     """A picture, held in the request as an `ImageRef`."""
 

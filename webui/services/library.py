@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webui.schema.errors import ErrorInfo, StorageError
 from webui.schema.job import Job, JobStatus
-from webui.schema.result import PictureRecord
+from webui.schema.result import PictureRecord, ReplayReport
 from webui.schema.settings import PictureSettings
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,11 @@ hashes = sa.Table(
     sa.Column("mtime", sa.Float, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
+)
+replays = sa.Table(
+    "replays", metadata,
+    sa.Column("picture_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("report", sa.Text, nullable=False),
 )
 about = sa.Table("about", metadata, sa.Column("version", sa.Integer, nullable=False))
 
@@ -223,6 +228,19 @@ class Library:
     def drop_draft(self, draft: Draft) -> None:
         """Forget a draft whose pixels are gone."""
         self._execute(drafts.delete().where(drafts.c.id == draft.id))
+
+    # Replays
+
+    def put_replay(self, report: ReplayReport) -> None:
+        """Keep how a picture made again compares; it takes the place of an older report."""
+        with self.begin() as connection:
+            connection.execute(replays.delete().where(replays.c.picture_id == report.picture_id))
+            connection.execute(replays.insert().values(picture_id=report.picture_id, report=report.model_dump_json()))
+
+    def replay(self, picture_id: int) -> ReplayReport | None:
+        """The last report of a picture, or None."""
+        rows = self._select(sa.select(replays.c.report).where(replays.c.picture_id == picture_id))
+        return ReplayReport.model_validate_json(rows[0].report) if rows else None
 
     # Plumbing
 

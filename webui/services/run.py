@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
 from webui.engine.tools import Picture, RunTools, Step
-from webui.schema.errors import RequestError, field_errors
+from webui.schema.errors import Cancelled, RequestError, field_errors
 from webui.schema.event import Event, PictureSaved, Preview, Progress
 from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
@@ -93,6 +93,20 @@ class JobRun:
         if records and last and not key:  # a script lays out grids of its own
             self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
         return records
+
+    def make_again(self, request: Txt2Img, index: int) -> Image.Image:
+        """Run the batch that picture `index` of the request is in and return that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
+        self.token.raise_if_interrupted()
+        first = index - index % request.batch_size
+        others = frozenset(range(request.batch_count * request.batch_size)) - {index}
+        self._meter.begin(request.revise(batch_count=1))
+        report = lambda step: self._meter.report(replace(step, picture=step.picture - first, pictures=request.batch_size))  # noqa: E731
+        tools = RunTools(self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others)
+        made = [picture for picture in self._engine.generate(request, tools) if picture.index == index and not picture.partial]
+        self.token.raise_if_interrupted()
+        if not made:
+            raise Cancelled("The picture was skipped.")
+        return made[0].image
 
     def _settings(self, request: Txt2Img) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""

@@ -23,12 +23,12 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
-from webui.schema.generation import GenerationRequest, Hires, ImageRef, Txt2Img
+from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
-from webui.schema.result import PictureRecord, PictureView
+from webui.schema.result import PictureRecord, PictureView, ReplayReport
 from webui.schema.sections import describe_settings
 from webui.schema.settings import PictureSettings, Settings
 from webui.schema.style import Style
@@ -43,6 +43,7 @@ from webui.services.infotext.restore import Known
 from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
 from webui.services.queue import JobQueue
+from webui.services.replay import plan_replay
 from webui.services.settings import SettingsStore
 from webui.services.sheets import wants_hash
 from webui.services.styles import StyleFile
@@ -148,7 +149,9 @@ class Studio:
 
     def check(self, request: Txt2Img) -> Txt2Img:
         """The request as it will be queued: plugins heard, checkpoint put in, names and extension parameters checked. Raises `WebuiError`."""
-        request = self.host.revise("revise_request", "request", request)
+        return self._resolve(self.host.revise("revise_request", "request", request))
+
+    def _resolve(self, request: Txt2Img) -> Txt2Img:
         self.registries.samplers.get(request.sampler, field="sampler")
         self.registries.schedulers.get(request.scheduler, field="scheduler")
         if request.script:
@@ -222,6 +225,8 @@ class Studio:
         job = self._parts.queue.get(job_id)
         if isinstance(job.request, Txt2Img):
             self.check(job.request)
+        elif isinstance(job.request, Replay):
+            self._resolve(job.request.request)
         self._parts.queue.requeue(job_id)
 
     def move(self, job_id: str, before: str | None) -> None:
@@ -245,7 +250,7 @@ class Studio:
         library, queue = self._parts.library, self._parts.queue
         active = library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED)
         ended = library.last_ended(ENDED_SHOWN)
-        shown = [job for job in (*active, *ended) if isinstance(job.request, GenerationRequest)]
+        shown = [job for job in (*active, *ended) if not isinstance(job.request, HashCheckpoint)]
         current = next((job for job in shown if job.status is JobStatus.RUNNING), None) or next((job for job in shown if job.status.ended), None)
         pictures = library.pictures_of(current.id) if current else []
         return Snapshot(
@@ -275,6 +280,28 @@ class Studio:
         name = zip_name(records, self._parts.queue.get(records[0].job_id), self.settings().grid_zip_filename_pattern)
         write_zip(records, file)
         return name
+
+    def picture_info(self, picture_id: int) -> Metadata:
+        """What the file of a picture says. Raises `NotFoundError`."""
+        return self.read_metadata(Path(self.picture(picture_id).path).read_bytes())
+
+    def replay(self, picture_id: int, owner: str = "") -> Job:
+        """Put the making again of a picture in line, with the settings of its own job while that is known. Raises `WebuiError`."""
+        record = self.picture(picture_id)
+        found = self.picture_info(picture_id)
+        planned = plan_replay(record, found)
+        request = self._resolve(planned.request)
+        job = self._parts.library.job(record.job_id)
+        overrides = found.values.get("settings")
+        snapshot = job.settings if job else self.settings().snapshot(dict(overrides) if isinstance(overrides, dict) else {})
+        return self._parts.queue.put(planned.revise(request=request), snapshot, owner=owner)
+
+    def replay_report(self, picture_id: int) -> ReplayReport:
+        """How the last replay of a picture went. Raises `NotFoundError` when there was none."""
+        report = self._parts.library.replay(picture_id)
+        if report is None:
+            raise NotFoundError(f"Picture {picture_id} was never replayed.")
+        return report
 
     # Models, settings, prompts
 

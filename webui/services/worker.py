@@ -20,7 +20,7 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
 from webui.schema.event import Event, Hashing
-from webui.schema.generation import HashCheckpoint, Txt2Img
+from webui.schema.generation import HashCheckpoint, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
 from webui.schema.settings import MachineSettings
@@ -28,6 +28,7 @@ from webui.services.images import ImageStore
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
+from webui.services.replay import run_replay
 from webui.services.run import JobRun
 
 if TYPE_CHECKING:
@@ -173,8 +174,12 @@ class DeviceExecutor:
             runtime.preload(self._catalog.get(name), self._machine())
 
     def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Run a picture job, or the script it names."""
+        """Run a picture job, or the script it names, or a replay."""
         request = job.request
+        if isinstance(request, Replay):
+            run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
+            run_replay(run, request, self._library, emit)
+            return
         if not isinstance(request, Txt2Img):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
         request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))

@@ -17,10 +17,10 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Params
 from webui.schema.errors import ErrorInfo, WebuiError, field_errors
 from webui.schema.generation import Txt2Img
-from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox, Widget, widget_of
+from webui.schema.widgets import Checkbox, Dropdown, Number, Overrides, Slider, TextBox, Widget, widget_of
 from webui.ui.translations import word
 
-Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
+Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox | gr.JSON
 """What a field can look like."""
 
 Choices = Sequence[tuple[str | I18nData, str]]
@@ -40,6 +40,7 @@ class Form:
         self.sources = sources
         self.components: dict[str, Control] = {}
         self.elements: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
 
     def place(self, name: str, **look: Any) -> Control:
         """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""
@@ -68,7 +69,7 @@ class Form:
 
     def parse(self, fields: Mapping[str, Any]) -> Txt2Img | list[ErrorInfo]:
         """The request that the raw component values by field path mean, or every error at its field; nothing is corrected."""
-        fields = {path: [] if value is None and _is_multiple(self.components.get(path)) else value for path, value in fields.items()}
+        fields = {path: _empty(self.components.get(path)) if value is None else value for path, value in fields.items()}
         empty = [path for path, value in fields.items() if value is None and isinstance(self.components.get(path), (gr.Number, gr.Slider))]
         errors = [ErrorInfo(type="RequestError", message="This box is empty.", field=path, hint="Enter a number.") for path in empty]
         values = {path: value for path, value in fields.items() if "." not in path and path not in empty}
@@ -102,6 +103,7 @@ class Form:
         component = self._component(widget, field, {"elem_id": element, "label": word(widget.label), "interactive": True} | look)
         self.components[path] = component
         self.elements[path] = element
+        self.labels[path] = widget.label
         self.host.call("component_created", elem_id=element, component=component)
         return component
 
@@ -123,8 +125,13 @@ class Form:
                 return gr.Dropdown(choices, multiselect=widget.multiple or None, **common)
             case Checkbox():
                 return gr.Checkbox(**common)
+            case Overrides():  # holds the value; `web/paste.js` draws it
+                return gr.JSON(common["value"], elem_id=common["elem_id"], visible=False)
         raise ValueError(f"There is no component for the widget {type(widget).__name__}.")
 
 
-def _is_multiple(component: Control | None) -> bool:
-    return isinstance(component, gr.Dropdown) and bool(component.multiselect)
+def _empty(component: Control | None) -> list[str] | dict[str, Any] | None:
+    """What a component that says nothing means: no entry, or None where there has to be one."""
+    if isinstance(component, gr.JSON):
+        return {}
+    return [] if isinstance(component, gr.Dropdown) and component.multiselect else None

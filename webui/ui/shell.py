@@ -15,16 +15,20 @@ import gradio as gr
 from fastapi import FastAPI
 
 import webui
+from webui.services.infotext.restore import SETTINGS
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
+from webui.ui.tabs.pnginfo import place_tab as place_pnginfo
 from webui.ui.tabs.settings import place_settings
 from webui.ui.tabs.txt2img import list_styles, make_form, place_tab
 from webui.ui.theme import page_theme
 from webui.ui.translations import page_i18n, word
 
 WEB = Path(__file__).parent / "web"
+SETTING_NAMES = {name: key for key, name in SETTINGS.items()}
+"""Setting → what A1111's line calls it."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,15 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         place_top(form, studio, blocks)
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
+            with gr.Tab(word("tab_txt2img"), id="txt2img", elem_id="tab_txt2img") as txt2img:
                 place_tab(form, studio)
-            with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings"):
+            with gr.Tab(word("tab_pnginfo"), id="pnginfo", elem_id="tab_pnginfo") as pnginfo:
+                place_pnginfo()
+            with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings") as settings:
                 place_settings()
+        for tab in (txt2img, pnginfo, settings):
+            listen(tab.select, js=f"() => window.easel.openedTab({json.dumps(tab.id)})")
+        _place_filling(form)
         styles = form.components["styles"]
         listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
         for path, component in form.components.items():
@@ -66,12 +75,24 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     return blocks
 
 
+def _place_filling(form: Form) -> None:
+    """The doors through which a script of ours reads all fields of the form and sets some of them, whether they are drawn or folded away. Values
+    come and go in the order of `form.components`."""
+    components = list(form.components.values())
+    read = gr.Button("", elem_id="easel_read", elem_classes="out-of-sight")
+    fill = gr.Button("", elem_id="easel_fill", elem_classes="out-of-sight")
+    listen(read.click, inputs=components, js="(...values) => window.easel.read(values)")
+    listen(fill.click, inputs=components, outputs=components, js="(...values) => window.easel.fill(values)")
+
+
 def _head(form: Form, page: PageOptions) -> str:
     """What the scripts must know before Gradio draws, `boot.js` itself (it puts the draft into the page), and the start of the rest."""
     facts = {
         "version": webui.__version__, "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
-        "elements": form.elements, "ids": {path: component._id for path, component in form.components.items()},
+        "labels": form.labels, "settingNames": SETTING_NAMES, "elements": form.elements,
+        "ids": {path: component._id for path, component in form.components.items()},
     }
     text = json.dumps(facts).replace("<", "\\u003c")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
-    return f'<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'
+    style = '<link rel="stylesheet" href="web/paste.css">'  # not by css_paths: there Gradio confines rules in @media to its own elements
+    return f'{style}\n<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'

@@ -20,6 +20,7 @@ from webui.services.formats import EXIF_IFD, MAKER, MAKER_NOTE, UNICODE, USER_CO
 from webui.services.images import BYTES_LIMIT, PIXELS_LIMIT
 from webui.services.infotext.foreign import Found, load_object, read_comfyui, read_invokeai, read_novelai
 from webui.services.infotext.line import build_infotext
+from webui.services.infotext.paste import form_values
 from webui.services.infotext.reader import parse_infotext, split_infotext
 from webui.services.infotext.restore import Known, to_request
 from webui.services.infotext.stealth import read_stealth
@@ -43,10 +44,16 @@ def read_metadata(content: bytes, known: Known | None = None) -> Metadata:
     try:
         chunks, size = _chunks(content)
     except Image.UnidentifiedImageError:
-        return _of_text(content, known)
+        return _with_values(_of_text(content, known), known)
     except DAMAGED as error:
         return Metadata(kind="none", comments=(f"The picture cannot be read: {error}.",))
-    return _of_chunks(chunks, size, known) or Metadata(kind="none", comments=("The picture does not say how it was made.",))
+    found = _of_chunks(chunks, size, known) or Metadata(kind="none", comments=("The picture does not say how it was made.",))
+    return _with_values(found, known).model_copy(update={"chunks": chunks, "width": size[0], "height": size[1]})
+
+
+def _with_values(found: Metadata, known: Known) -> Metadata:
+    values, comments = form_values(found, known)
+    return found.model_copy(update={"values": values, "comments": (*found.comments, *comments)})
 
 
 def _of_text(content: bytes, known: Known) -> Metadata:
@@ -186,7 +193,7 @@ def _of_line(line: str, known: Known) -> Metadata:
     elif version.startswith("f") or version == "neo" or any(key.startswith("Module ") for key in pairs):
         kind = "forge"
     fields = parse_infotext(line, known.styles, known.reading)
-    texts = {key: fields[key] for key in ("Prompt", "Negative prompt", "Styles array") if key in fields}
+    texts = {key: fields[key] for key in ("Prompt", "Negative prompt", "Styles array") if fields.get(key)}
     request, comments = to_request(fields if pairs else texts, known)
     return Metadata(kind=kind, text=line, fields=fields, request=request, comments=tuple(comments))
 

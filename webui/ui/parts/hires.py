@@ -46,6 +46,7 @@ def place_hires(form: Form, studio: Studio, tab: str) -> None:
             component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False,
             trigger_mode="always_last",
         )
+    assert isinstance(switch, gr.Checkbox)
     listen(switch.input, inputs=[switch], js="(on) => window.easel.openHires(on)")
     _wire_button(form, tab)
 

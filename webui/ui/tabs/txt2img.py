@@ -61,18 +61,17 @@ def make_form(studio: Studio) -> Form:
 
 
 def place_tab(form: Form, studio: Studio) -> None:
-    """Lay the tab out and wire it."""
-    with gr.Column(elem_id=f"{TAB}_content"):
-        with gr.Row(elem_id=f"{TAB}_toprow"):
-            with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
-                _place_prompt(form, "prompt", f"{TAB}_token_counter")
-                _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
-            buttons = _place_actions(form, studio)
-        with gr.Row(elem_id=f"{TAB}_body"):
-            with gr.Column(elem_id=f"{TAB}_settings", scale=1):
-                _place_settings(form, studio)
-            with gr.Column(elem_id=f"{TAB}_results", scale=1):
-                gr.HTML("", elem_id=f"{TAB}_gallery_container", padding=False)
+    """Lay the tab out in the open `gr.Tab` and wire it."""
+    with gr.Row(elem_id=f"{TAB}_toprow"):
+        with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
+            _place_prompt(form, "prompt", f"{TAB}_token_counter")
+            _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
+        buttons = _place_actions(form, studio)
+    with gr.Row(elem_id=f"{TAB}_body"):
+        with gr.Column(elem_id=f"{TAB}_settings", scale=1):
+            _place_settings(form, studio)
+        with gr.Column(elem_id=f"{TAB}_results", scale=1):
+            gr.HTML("", elem_id=f"{TAB}_gallery_container", padding=False)
     _wire_generate(form, studio, *buttons)
 
 
@@ -107,9 +106,10 @@ def _place_actions(form: Form, studio: Studio) -> tuple[gr.Button, gr.Button]:
             gr.Button(word("skip"), elem_id=f"{TAB}_skip", interactive=False, min_width=80)
         gr.HTML("", elem_id=f"{TAB}_generate_note", padding=False)
         with gr.Row(elem_id=f"{TAB}_styles_row"):
-            form.place("styles", min_width=120)
+            form.place("styles", min_width=100)
             apply = gr.Button("📋", elem_id=f"{TAB}_style_apply", elem_classes="tool", min_width=40)
             gr.Button("🖌", elem_id=f"{TAB}_styles_edit_button", elem_classes="tool", min_width=40)
+            gr.Button("↙", elem_id="paste", elem_classes="tool", min_width=40)
             relist = gr.Button("", elem_id="easel_relist_styles", elem_classes="out-of-sight")
     _wire_styles(form, studio, apply, relist)
     return start, forever
@@ -144,6 +144,8 @@ def _place_settings(form: Form, studio: Studio) -> None:
     listen(randomise.click, outputs=[seed], js="() => -1")
     listen(reuse.click, inputs=[seed], outputs=[seed], js="(seed) => window.easel.reuseSeed(seed)")
     _place_seed_extra(form)
+    form.place("settings")
+    gr.HTML("", elem_id=f"{TAB}_override_settings", padding=False)
     _place_scripts(form, studio)
 
 

@@ -13,9 +13,8 @@ export class ApiError extends Error {
 export async function call(method, path, body) {
   let response;
   try {
-    response = await fetch(`api/v1/${path}`, {
-      method, headers: body === undefined ? {} : { 'Content-Type': 'application/json' }, body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    const json = body !== undefined && !(body instanceof Blob); // a file goes as it is
+    response = await fetch(`api/v1/${path}`, { method, headers: json ? { 'Content-Type': 'application/json' } : {}, body: json ? JSON.stringify(body) : body });
   } catch {
     throw new ApiError({ type: 'Away', message: t('request_failed') }, 0);
   }

@@ -19,6 +19,11 @@
   easel.openHires = easel.enlarge = () => {};
   easel.rescan = () => {};
   easel.applyStyles = (...texts) => texts;
+  easel.read = () => {};
+  easel.fill = (values) => values;
+  easel.tab = 'txt2img';
+  easel.tabBefore = read('easel.tab'); // main.js opens it again
+  easel.openedTab = (id) => { easel.tab = id; try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ } };
 
   const language = server.settings.localization;
   if (language && language !== 'None') Object.defineProperty(navigator, 'language', { value: language, configurable: true }); // Gradio looks there too

@@ -87,7 +87,7 @@ function enlarge(answer) {
 function nameTools() {
   const tools = {
     refresh_sd_model_checkpoint: ['again', 'refresh_checkpoints'], txt2img_res_switch_btn: ['swap', 'swap_size'],
-    txt2img_style_apply: ['apply', 'style_apply'], txt2img_styles_edit_button: ['pencil', 'styles_edit'],
+    txt2img_style_apply: ['apply', 'style_apply'], txt2img_styles_edit_button: ['pencil', 'styles_edit'], paste: ['paste', 'paste_button'],
     txt2img_random_seed: ['dice', 'random_seed'], txt2img_reuse_seed: ['seed', 'reuse_seed'],
   };
   for (const [id, [picture, label]] of Object.entries(tools)) {

@@ -50,8 +50,8 @@ function resetForm() {
 export function offerOldForm() {
   if (!sessionStorage.getItem('easel.form-reset')) return;
   sessionStorage.removeItem('easel.form-reset');
-  toast({ message: t('defaults_form_reset') }, 'info', { label: t('undo'), act: () => {
+  toast({ message: t('defaults_form_reset'), action: { label: t('undo'), act: () => {
     localStorage.setItem('easel.draft', localStorage.getItem('easel.draft.before') || '{}');
     location.reload();
-  } });
+  } } });
 }

@@ -1,6 +1,7 @@
 // Starts everything once Gradio has drawn the page: the views, the event stream, the keys.
 
 import { button, byId, icon, present } from './dom.js';
+import { mountPaste } from './paste.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
 import { applyPageSettings } from './page_settings.js';
@@ -19,7 +20,8 @@ const { easel, easelPage: page } = window;
 
 let boot = null;
 connect(receive, (up) => { if (state.up !== up) change({ up }); });
-present('easel_tools', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
+present('easel_tools', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'paste',
+  'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
   page.elements.prompt, page.elements.negative_prompt).then(start);
 
 function start() {
@@ -32,9 +34,12 @@ function start() {
   mountSettings();
   applyPageSettings();
   offerOldForm();
+  mountPaste();
   byId('easel_tools').replaceChildren(mountQueue(), theme);
   document.addEventListener('keydown', onKey, true);
   loadCheckpoints();
+  // Gradio draws a tab when it is first opened; what is mounted above is in the first one.
+  if (easel.tabBefore) document.querySelector(`[role="tab"][data-tab-id="${CSS.escape(easel.tabBefore)}"]`)?.click();
   document.documentElement.dataset.easel = 'ready';
 }
 

@@ -4,6 +4,7 @@ const KEPT_PICTURES = 60;
 
 export const state = {
   boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, hashing: null, notices: [], up: true, checkpoints: null,
+  replays: new Map(),
 };
 const listeners = new Set();
 let newest = { job: null, seq: 0 }; // the last preview that was taken
@@ -62,6 +63,7 @@ const reducers = {
   },
   picture_filed: ({ picture }) => (state.pictures.some((item) => item.id === picture.id) ? { pictures: withPictures([picture]) } : {}),
   hashing: (event) => ({ hashing: event }),
+  replay: ({ report }) => ({ replays: new Map(state.replays).set(report.picture_id, report) }),
   notice: (event) => ({ notices: [...state.notices.filter((item) => item.id !== event.id), event] }),
 };
 

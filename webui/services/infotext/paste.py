@@ -1,0 +1,97 @@
+"""What a picture's metadata puts into a form: values by field path, for this one picture, with a comment for what this server cannot do.
+
+Knows no page: which of the values differ from what is there, and which are wanted, the person decides.
+"""
+
+from __future__ import annotations
+
+from pydantic import JsonValue, ValidationError
+
+from webui.engine.prompt.styles import apply_styles
+from webui.schema.errors import field_errors
+from webui.schema.generation import Txt2Img
+from webui.schema.metadata import Metadata
+from webui.schema.settings import PictureSettings
+from webui.services.infotext.restore import Known, to_request
+
+NOT_PASTED = {"kind", "style_texts", "batch_count", "batch_size", "ext", "script"}
+"""How many pictures to make is the person's choice; extensions and scripts are handled apart."""
+
+
+def form_values(found: Metadata, known: Known) -> tuple[dict[str, JsonValue], list[str]]:
+    """Field path → value, only of fields that the picture speaks of, and the comments. `request` of Easel's own files is a whole run; here it becomes
+    its picture number `index` alone, without the script that asked for it."""
+    request = found.request
+    if request is None:
+        return {}, []
+    comments: list[str] = []
+    exact = found.index is not None
+    if exact:
+        request = _single(request, found.index or 0)
+        request = _with_texts(request, known, comments)
+    values = request.model_dump(mode="json", include=request.model_fields_set - NOT_PASTED)
+    for key, params in request.ext.items():
+        values |= {f"ext.{key}.{name}": value for name, value in params.items()}
+    if exact:
+        values["script"] = ""
+        _fit_to_server(values, found, known, comments)
+    if values.get("checkpoint") == "":
+        del values["checkpoint"]
+    return values, comments
+
+
+def _single(request: Txt2Img, index: int) -> Txt2Img:
+    """The picture `index` of a run by itself: the seed, or with a variation its seed, is counted on as in `engine.plan`."""
+    count = "subseed" if request.subseed_strength else "seed"
+    seed = getattr(request, count)
+    ext = {key: values for key, values in request.ext.items() if key != request.script}
+    return request.model_copy(update={count: seed + index if seed >= 0 else seed, "ext": ext, "script": ""})
+
+
+def _with_texts(request: Txt2Img, known: Known, comments: list[str]) -> Txt2Img:
+    """Styles that are not here, or say something else now, are written out in the prompts, with those that were applied before them: the prompts
+    that the model reads stay the same."""
+    here = {style.name: style for style in known.styles}
+    count = max((number for number, style in enumerate(request.style_texts, start=1) if here.get(style.name) != style), default=0)
+    if not count:
+        return request
+    prompt, negative = apply_styles(request.prompt, request.negative_prompt, request.style_texts[:count])
+    names = ", ".join(style.name for style in request.style_texts[:count])
+    comments.append(f"Not every style is here as it was then, so the prompts say what these did: {names}.")
+    return request.model_copy(update={"prompt": prompt, "negative_prompt": negative, "styles": request.styles[count:]})
+
+
+def _fit_to_server(values: dict[str, JsonValue], found: Metadata, known: Known, comments: list[str]) -> None:
+    """The line beside the request tells what the request leaves to the server: the checkpoint by its hash, and the settings of that time."""
+    overrides = dict(found.request.settings) if found.request else {}
+    line, more = to_request(found.fields, known)
+    comments += more
+    overrides |= line.settings
+    if found.fields.keys() & {"Model", "Model hash"}:
+        values["checkpoint"] = line.checkpoint if "checkpoint" in line.model_fields_set else ""
+    elif values.get("checkpoint") not in {item.name for item in known.checkpoints}:
+        comments.append(f"The checkpoint “{str(values.get('checkpoint'))[:200]}” is not here; the one in use stays.")
+        values["checkpoint"] = ""
+    values["settings"] = _overrides(overrides, known, comments)
+    for field, noun, names in (
+        ("sampler", "sampler", {spec.name for spec in known.samplers}), ("scheduler", "schedule type", {entry.label for entry in known.schedulers}),
+    ):
+        if values.get(field) not in names:
+            comments.append(f"There is no {noun} “{str(values.pop(field, ''))[:80]}” here; the present one stays.")
+
+
+def _overrides(overrides: dict[str, JsonValue], known: Known, comments: list[str]) -> dict[str, JsonValue]:
+    """Those that are settings here, have a possible value and differ from the server's."""
+    kept: dict[str, JsonValue] = {}
+    for name, value in overrides.items():
+        if name not in PictureSettings.model_fields:
+            comments.append(f"There is no setting “{name[:80]}” here; it was left out.")
+            continue
+        try:
+            meant = getattr(PictureSettings.model_validate({name: value}), name)
+        except ValidationError as error:
+            comments.append(f"{name}: {field_errors(error)[0].message}. It was left out.")
+            continue
+        if meant != getattr(known.settings, name):
+            kept[name] = value
+    return kept

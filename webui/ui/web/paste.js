@@ -1,0 +1,218 @@
+// From a picture or a text to the form: dropped anywhere, pasted, or read with ↙; a dialog "now → then"; one undo. Knows field paths, no field by name.
+
+import { get, post } from './api.js';
+import { wordDiff } from './diff.js';
+import { button, byId, h } from './dom.js';
+import { showFile } from './pnginfo.js';
+import { registerTarget } from './send.js';
+import { state } from './store.js';
+import { toast } from './toast.js';
+import { t } from './words.js';
+
+const { easel, easelPage: page } = window;
+const paths = Object.keys(page.ids);
+const KEPT = 30;
+const undone = [], done = []; // what redo and undo put back: values by path
+let filled = {}; // what the form held after the last fill, to tell a text box's own undo from ours
+
+export function mountPaste() {
+  easel.fill = fill;
+  easel.read = (values) => reading?.(byPath(values));
+  byId('paste').addEventListener('click', readBox);
+  registerTarget('txt2img', { label: 'send_txt2img', icon: 'paste', takes: ({ metadata }) => hasValues(metadata), send: ({ metadata, blob }) => openDiff(metadata, { blob }) });
+  document.addEventListener('keydown', onKey);
+  document.addEventListener('paste', onPaste);
+  mountDrop();
+  drawOverrides(easel.draft.settings || {});
+}
+
+// ---- the form, by field path
+
+const byPath = (values) => Object.fromEntries(paths.map((path, index) => [path, values[index]]));
+let reading = null, order = null;
+
+const now = () => new Promise((resolve) => { reading = resolve; byId('easel_read').click(); });
+
+// Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
+const put = (values) => new Promise((resolve) => { order = { values, resolve }; byId('easel_fill').click(); });
+
+function fill(current) {
+  if (!order) return current;
+  const { values, resolve } = order;
+  order = null;
+  const before = byPath(current), changed = Object.keys(values).filter((path) => path in before);
+  filled = { ...before, ...values };
+  for (const path of changed) easel.keep(path, values[path]); // a field in a folded part says nothing itself
+  if ('settings' in values) drawOverrides(values.settings);
+  if ('script' in values) easel.showScript(values.script);
+  easel.recount?.();
+  resolve(Object.fromEntries(changed.map((path) => [path, before[path]])));
+  return paths.map((path) => filled[path]);
+}
+
+async function change(values) {
+  done.push(await put(values));
+  if (done.length > KEPT) done.shift();
+  undone.length = 0;
+}
+
+async function step(from, to) {
+  const values = from.pop();
+  if (values) to.push(await put(values));
+}
+
+export const undo = () => step(done, undone);
+
+// Ctrl+Z belongs to a text box as long as it holds something that was typed since; then it is ours.
+function onKey(event) {
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || document.querySelector('dialog[open]')) return;
+  const key = event.key.toLowerCase(), back = key === 'z' && !event.shiftKey, again = key === 'y' || (key === 'z' && event.shiftKey);
+  if (!(back && done.length) && !(again && undone.length)) return;
+  const box = event.target.closest('textarea, input:not([type=range], [type=checkbox])');
+  const path = box && paths.find((name) => byId(page.elements[name])?.contains(box));
+  if (box && (!path || (Array.isArray(filled[path]) ? box.value : box.value !== String(filled[path] ?? '')))) return;
+  event.preventDefault();
+  if (back) undo();
+  else step(undone, done);
+}
+
+// ---- where it comes from
+
+const complain = (error) => toast(error.info ?? { message: String(error) }, 'error');
+const hasValues = (metadata) => Object.keys(metadata.values).length > 0;
+
+// `answer`: a promise of metadata. `source`: {blob} or {url} of the picture, to be shown beside.
+export const pasteFrom = (answer, source = {}) => answer.then((metadata) => openDiff(metadata, source)).catch(complain);
+
+function readBox() {
+  const text = byId(page.elements.prompt).querySelector('textarea').value;
+  const last = state.pictures.at(-1);
+  if (text.trim()) pasteFrom(post('png-info', new Blob([text])));
+  else if (last) pasteFrom(get(`pictures/${last.id}/info`), { url: last.url });
+  else toast({ message: t('paste_nothing'), hint: t('paste_hint') });
+}
+
+function takeFile(file) {
+  if (easel.tab === 'pnginfo') showFile(file);
+  else pasteFrom(post('png-info', file), { blob: file });
+}
+
+function onPaste(event) {
+  const file = [...event.clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
+  if (!file || event.defaultPrevented || document.querySelector('dialog[open]')) return;
+  event.preventDefault();
+  takeFile(file);
+}
+
+// A component with a use of its own for a file has called preventDefault before the page hears of it.
+function mountDrop() {
+  const veil = document.body.appendChild(h('div', { class: 'drop-veil', hidden: true }, h('p', { text: t('drop_here') })));
+  const wanted = (event) => !event.defaultPrevented && event.dataTransfer?.types.includes('Files') && !document.querySelector('dialog[open]');
+  for (const type of ['dragenter', 'dragover']) {
+    document.addEventListener(type, (event) => {
+      veil.hidden = !wanted(event);
+      if (wanted(event)) { event.preventDefault(); event.dataTransfer.dropEffect = 'copy'; }
+    });
+  }
+  document.addEventListener('dragleave', (event) => { if (!event.relatedTarget) veil.hidden = true; });
+  document.addEventListener('drop', (event) => {
+    veil.hidden = true;
+    if (!wanted(event)) return;
+    event.preventDefault();
+    const file = event.dataTransfer.files[0];
+    if (file) takeFile(file);
+  });
+}
+
+// ---- the dialog
+
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const empty = (value) => value === null || value === '' || same(value, []) || same(value, {});
+
+// One row for each field that would change; settings are rows of their own, `settings.<key>`, with undefined for "as the server has it".
+export function compare(current, values) {
+  const rows = [];
+  let equal = 0;
+  const look = (path, old, value) => { if (same(old, value)) equal++; else rows.push({ path, old, value }); };
+  for (const path of paths) {
+    if (!(path in values)) continue;
+    if (path !== 'settings') { look(path, current[path], values[path]); continue; }
+    for (const key of new Set([...Object.keys(current.settings || {}), ...Object.keys(values.settings)])) look(`settings.${key}`, current.settings?.[key], values.settings[key]);
+  }
+  return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && !empty(values[path])) };
+}
+
+async function openDiff(metadata, source = {}) {
+  if (!hasValues(metadata)) return void toast({ message: metadata.comments[0] || t('paste_nothing'), hint: t('paste_hint') }, 'error');
+  const current = await now();
+  const { rows, equal, homeless } = compare(current, metadata.values);
+  const notes = [...metadata.comments, ...(homeless.length ? [t('paste_homeless', { names: homeless.join(', ') })] : [])];
+  if (!rows.length && !notes.length) return void toast({ message: t('paste_same') });
+  const boxes = new Map(rows.map((row) => [row, h('input', { type: 'checkbox', checked: true, onchange: () => tell() })]));
+  const apply = h('button', { type: 'submit', class: 'act primary' }), url = source.blob?.type.startsWith('image/') ? URL.createObjectURL(source.blob) : source.url;
+  const tell = () => {
+    const count = [...boxes.values()].filter((box) => box.checked).length;
+    apply.textContent = t('paste_apply', { n: count });
+    apply.disabled = !count;
+  };
+  const form = h('form', { method: 'dialog', onsubmit: () => take(current, rows.filter((row) => boxes.get(row).checked)) },
+    h('header', {}, url && h('img', { src: url, alt: '' }), h('div', {}, h('h2', { text: t('paste_title') }), h('p', { text: summary(metadata, equal) })),
+      button('close', t('close'), () => dialog.close(), { class: 'icon-button' })),
+    h('div', { class: 'paste-body' }, notes.length > 0 && h('ul', { class: 'paste-notes', 'aria-label': t('paste_notes') }, ...notes.map((text) => h('li', { text }))),
+      rows.length ? h('ul', { class: 'paste-rows' }, ...rows.map((row) => h('li', {}, h('label', {}, boxes.get(row), h('span', { class: 'name', text: labelOf(row.path) }), changed(row))))) : h('p', { class: 'none', text: t('paste_same') })),
+    h('footer', {}, h('button', { type: 'button', class: 'act', text: t('cancel'), onclick: () => dialog.close() }), rows.length > 0 && apply));
+  const dialog = document.body.appendChild(h('dialog', { class: 'paste', id: 'easel_paste', 'aria-label': t('paste_title') }, form));
+  dialog.addEventListener('close', () => { dialog.remove(); if (source.blob && url) URL.revokeObjectURL(url); });
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  tell();
+  dialog.showModal();
+  apply.focus();
+}
+
+const summary = (metadata, equal) => [t(`wrote_${metadata.kind}`), metadata.width ? `${metadata.width}×${metadata.height}` : '', equal ? t('paste_equal', { n: equal }) : ''].filter(Boolean).join(' · ');
+
+export const labelOf = (path) => (path.startsWith('settings.') ? page.settingNames[path.slice(9)] ?? path.slice(9) : t(page.labels[path]));
+
+function changed({ path, old, value }) {
+  if (typeof old === 'string' && typeof value === 'string' && (old + value).length > 60) {
+    const tags = { same: 'span', old: 'del', new: 'ins' };
+    return h('span', { class: 'words' }, ...wordDiff(old, value).map(([kind, text]) => h(tags[kind], { text })));
+  }
+  return h('span', { class: 'values' }, h('del', { class: empty(old ?? '') && 'nothing', text: show(path, old) }), h('span', { class: 'arrow', 'aria-label': t('paste_becomes'), text: '→' }), h('ins', { text: show(path, value) }));
+}
+
+function show(path, value) {
+  if (value === undefined) return t('as_in_settings');
+  if (typeof value === 'boolean') return t(value ? 'yes' : 'no');
+  if (empty(value)) return '—';
+  if (typeof value === 'object') return Array.isArray(value) ? value.join(', ') : JSON.stringify(value);
+  const choices = window.gradio_config.components.find((component) => component.id === page.ids[path])?.props.choices || [];
+  const label = choices.find((choice) => choice[1] === value)?.[0];
+  return String(path !== 'checkpoint' && typeof label === 'string' ? label : value);
+}
+
+async function take(current, rows) {
+  const values = {};
+  for (const { path, value } of rows) {
+    if (!path.startsWith('settings.')) { values[path] = value; continue; }
+    values.settings ??= { ...current.settings };
+    if (value === undefined) delete values.settings[path.slice(9)];
+    else values.settings[path.slice(9)] = value;
+  }
+  await change(values);
+  document.querySelector('#tab_txt2img-button[aria-selected="false"]')?.click();
+  toast({ message: t('paste_done', { n: rows.length }), action: { label: t('undo'), act: undo } });
+}
+
+// ---- settings that only the next request has
+
+function drawOverrides(settings) {
+  const keys = Object.keys(settings || {});
+  const without = (key) => Object.fromEntries(Object.entries(settings).filter(([name]) => name !== key));
+  const chip = (key) => {
+    const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key])}`;
+    return h('li', { class: 'chip' }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) }), { class: 'icon-button' }));
+  };
+  byId('txt2img_override_settings').replaceChildren(keys.length
+    ? h('div', { class: 'overrides' }, h('span', { class: 'name', title: t('override_info'), text: t('override_settings') }), h('ul', {}, ...keys.map(chip))) : '');
+}

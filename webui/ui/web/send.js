@@ -1,0 +1,15 @@
+// Where what was read from a picture can be sent. A place registers itself once; every row of send-to buttons shows it.
+
+import { button } from './dom.js';
+import { t } from './words.js';
+
+const targets = new Map();
+
+// `send({metadata, blob})`; `takes(source)` says whether there is anything for it. `label` is a key of the translations.
+export function registerTarget(id, { label, icon, send, takes = () => true }) {
+  targets.set(id, { label, icon, send, takes });
+}
+
+// The buttons for one source; ids are A1111's (`txt2img_tab`, …).
+export const targetButtons = (source) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
+  button(icon, t(label), () => send(source), { id: `${id}_tab`, text: t(label), class: 'act' }));
