@@ -11,6 +11,8 @@ from tests.serving import Server
 
 Open = Callable[..., Page]
 INFO = "#html_info_txt2img pre"
+WAIT = 20_000
+"""Milliseconds for a picture on a busy machine."""
 
 
 def set_number(page: Page, element: str, value: str) -> None:
@@ -43,7 +45,7 @@ def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> N
     page.click("#txt2img_hires_fix_more > button.label-wrap")
     page.fill("#hires_prompt textarea", "a large house")
     page.click("#txt2img_generate")
-    expect(page.locator(INFO)).to_contain_text("Denoising strength: 0.5, Hires prompt: a large house, Hires upscale: 2")
+    expect(page.locator(INFO)).to_contain_text("Denoising strength: 0.5, Hires prompt: a large house, Hires upscale: 2", timeout=WAIT)
     expect(page.locator(INFO)).to_contain_text("Hires steps: 2, Hires upscaler: Latent")
     assert page.evaluate("document.querySelector('.stage .picture').naturalWidth") == 128
     visit(page, server)
@@ -58,7 +60,7 @@ def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> N
 def test_the_sparkle_enlarges_the_picture_shown_with_its_own_seed(open_page: Open, server: Server) -> None:
     page = set_small(open_page(), "sparkle me")
     page.click("#txt2img_generate")
-    expect(page.locator(INFO)).to_contain_text("sparkle me")
+    expect(page.locator(INFO)).to_contain_text("sparkle me", timeout=WAIT)
     small = server.get(f"jobs/{server.jobs()[0]['id']}")["pictures"][0]
     before = page.locator(".thumb[data-picture]:not(.live)").count()
     page.fill("#txt2img_prompt textarea", "something else by now")
@@ -66,7 +68,7 @@ def test_the_sparkle_enlarges_the_picture_shown_with_its_own_seed(open_page: Ope
     set_number(page, "txt2img_hr_scale", "1.5")
     page.click("#txt2img_upscale")
     finished(page, max(before, 1) + 1)
-    expect(page.locator(INFO)).to_contain_text("Hires upscale: 1.5")
+    expect(page.locator(INFO)).to_contain_text("Hires upscale: 1.5", timeout=WAIT)
     expect(page.locator(INFO)).to_contain_text(f"Seed: {small['seed']}")
     expect(page.locator(INFO)).to_contain_text("sparkle me")
     assert page.evaluate("document.querySelector('.stage .picture').naturalWidth") == 96

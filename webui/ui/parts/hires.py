@@ -35,12 +35,10 @@ def place_hires(form: Form, studio: Studio, tab: str) -> None:
             with gr.Accordion(word("hires_more"), open=False, elem_id=f"{tab}_hires_fix_more"):
                 for names in MORE_ROWS:
                     _place_row(form, names)
-    watched = {name: form.components[name] for name in SIZES}
-    for component in watched.values():
-        listen(
-            component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False, trigger_mode="always_last",
-        )
-    form.loads.append((partial(say_sizes, studio), list(watched.values()), sizes))
+    watched, say = [form.components[name] for name in SIZES], partial(say_sizes, studio)
+    for component in watched:
+        listen(component.change, say, inputs=watched, outputs=[sizes], preprocess=False, trigger_mode="always_last")
+    form.loads.append((say, watched, sizes))
     listen(switch.input, inputs=[switch], js="(on) => window.easel.openHires(on)")
     _wire_button(form, tab)
 
