@@ -157,7 +157,7 @@ def test_pictures(client: TestClient, studio: Studio, data: Path) -> None:
 def test_a_finished_picture_is_enlarged_with_its_own_prompt_and_seed(client: TestClient, studio: Studio, data: Path) -> None:
     job_id = submit(client, prompt="a house", steps=7, batch_count=3, subseed=40, subseed_strength=0.1, enable_hr=True, hr_scale=4)
     record = add_picture(studio, job_id, data / "pictures")
-    made = {"request": studio.job(job_id)[0].request.revise(seed=5).model_dump(mode="json"), "index": 2, "key": "2"}  # type: ignore[union-attr]
+    made = {"request": studio.job(job_id)[0].request.revise(seed=5).model_dump(mode="json"), "index": 2, "key": "2"}
     info = PngInfo()
     info.add_text("easel", json.dumps(made))
     Image.new("RGB", (72, 64), "green").save(record.path, pnginfo=info)
