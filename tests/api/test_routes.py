@@ -100,6 +100,14 @@ def test_submit_writes_the_job_and_answers_its_id(client: TestClient, studio: St
         ({"prompt": "a (red:1.2.3) house"}, "prompt"),
         ({"negative_prompt": "[a:b:1e999]"}, "negative_prompt"),
         ({"settings": {"emphasis": "Loud"}}, "settings.emphasis"),
+        ({"enable_hr": True, "hr_upscaler": "Latnt"}, "hr_upscaler"),
+        ({"enable_hr": True, "hr_sampler": "Euler b"}, "hr_sampler"),
+        ({"enable_hr": True, "denoising_strength": 0}, "denoising_strength"),
+        ({"enable_hr": True, "width": 4096, "hr_scale": 3}, "hr_scale"),
+        ({"enable_hr": True, "hr_prompt": "a (red:1.2.3) house"}, "hr_prompt"),
+        ({"enable_hr": True, "hr_negative_prompt": "[a:b:1e999]"}, "hr_negative_prompt"),
+        ({"enable_hr": True, "firstpass_image": {"sha256": "0" * 64, "width": 512, "height": 512}}, "firstpass_image"),
+        ({"hr_prompt": "x" * 100_000}, "hr_prompt"),
     ],
 )
 def test_wrong_input_is_named_at_its_field_and_queues_nothing(client: TestClient, fields: dict[str, object], field: str) -> None:
@@ -111,9 +119,7 @@ def test_wrong_input_is_named_at_its_field_and_queues_nothing(client: TestClient
 
 
 def _json(value: object) -> str:
-    import json  # NaN and Infinity as bare words, which the test client's own writer refuses
-
-    return json.dumps(value)
+    return json.dumps(value)  # NaN and Infinity as bare words, which the test client's own writer refuses
 
 
 def test_near_names_are_offered(client: TestClient) -> None:
@@ -171,6 +177,29 @@ def test_pictures(client: TestClient, studio: Studio, data: Path) -> None:
     assert client.get("/api/v1/pictures/999").status_code == 404
 
 
+def test_a_finished_picture_is_enlarged_with_its_own_prompt_and_seed(client: TestClient, studio: Studio, data: Path) -> None:
+    job_id = submit(client, prompt="a house", steps=7, batch_count=3, subseed=40, subseed_strength=0.1, enable_hr=True, hr_scale=4)
+    record = add_picture(studio, job_id, data / "pictures")
+    made = {"request": studio.job(job_id)[0].request.revise(seed=5).model_dump(mode="json"), "index": 2, "key": "2"}
+    info = PngInfo()
+    info.add_text("easel", json.dumps(made))
+    Image.new("RGB", (72, 64), "green").save(record.path, pnginfo=info)
+    answer = client.post(f"/api/v1/pictures/{record.id}/hires", json={"hr_scale": 1.5, "hr_prompt": "a large house"})
+    assert answer.status_code == 201, answer.text
+    request = client.get(f"/api/v1/jobs/{answer.json()['id']}").json()["request"]
+    assert (request["prompt"], request["hr_prompt"], request["steps"], request["seed"], request["subseed"]) == ("a house", "a large house", 7, 5, 42)
+    assert (request["enable_hr"], request["hr_scale"], request["width"], request["height"], request["batch_count"]) == (True, 1.5, 72, 64, 1)
+    assert studio.images.read(request["firstpass_image"]["sha256"]) == Path(record.path).read_bytes()
+
+
+def test_a_picture_that_cannot_be_enlarged_is_refused_in_words(client: TestClient, studio: Studio, data: Path) -> None:
+    record = add_picture(studio, submit(client, prompt="a house"), data / "pictures")  # 8 pixels wide
+    answer = client.post(f"/api/v1/pictures/{record.id}/hires", json={})
+    assert answer.status_code == 422 and "multiples of 8" in answer.json()["hint"]
+    assert client.post("/api/v1/pictures/999/hires", json={}).status_code == 404
+    assert client.post(f"/api/v1/pictures/{record.id}/hires", json={"prompt": "x"}).status_code == 422
+
+
 def test_zip_keeps_both_of_two_equal_names(client: TestClient, studio: Studio, data: Path) -> None:
     job_id = submit(client)
     records = [add_picture(studio, job_id, data / folder, name) for folder, name in (("a", "1.png"), ("b", "2.png"))]
@@ -209,6 +238,7 @@ def test_tokens(client: TestClient) -> None:
 
 def test_lists(client: TestClient, data: Path) -> None:
     assert client.get("/api/v1/samplers").json()[0] == "DPM++ 2M" and "Karras" in client.get("/api/v1/schedulers").json()
+    assert client.get("/api/v1/upscalers").json()[0] == "Latent"
     assert [entry["id"] for entry in client.get("/api/v1/scripts").json()] == ["prompts_from_file"]
     assert [entry["name"] for entry in client.get("/api/v1/checkpoints").json()] == ["tiny.safetensors"]
     (data / "models" / "Stable-diffusion" / "broken.safetensors").write_bytes(b"")

@@ -14,7 +14,7 @@ from webui.plugins.registry import Params, Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError
 from webui.schema.event import CatalogChanged
 from webui.schema.generation import Txt2Img
-from webui.schema.sampling import SamplerSpec, ScheduleSpec
+from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.sdk import Run, Script, hookimpl
 from webui.services.events import EventBus
 from webui.services.studio import forward_to_plugins
@@ -41,6 +41,7 @@ def test_register_adds_under_the_plugin_s_name(host: PluginHost) -> None:
     def register(registries: Registries) -> None:
         registries.add_sampler(SamplerSpec(name="Mine", function="m:f"))
         registries.add_scheduler(ScheduleSpec(name="mine", label="Mine"))
+        registries.add_upscaler(UpscalerSpec(name="Mine", function="m:f"))
         registries.add_params("mine", Params)
 
     assert host.add("mine", plugin(register=register))
@@ -48,6 +49,7 @@ def test_register_adds_under_the_plugin_s_name(host: PluginHost) -> None:
     host.disable("mine")
     registries = host.registries
     assert "Mine" not in registries.samplers and "Mine" not in registries.schedulers and "mine" not in registries.params
+    assert "Mine" not in registries.upscalers
 
 
 def test_a_plugin_that_fails_to_register_leaves_nothing(host: PluginHost, faults: list[tuple[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,15 @@ from PIL import Image
 
 from tests.services.conftest import PaintEngine, Recorder
 from webui.engine.cancel import CancelToken
+from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import Cancelled, RequestError, StorageError
 from webui.schema.event import PictureSaved, Progress
-from webui.schema.generation import Txt2Img
+from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
 from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
 from webui.services.outputs import Outputs
-from webui.services.run import JobRun
+from webui.services.run import JobRun, work_of
 
 
 @pytest.fixture
@@ -108,6 +110,25 @@ def test_a_child_may_override_the_settings_of_its_job(run: JobRun, job: Job, eng
     with pytest.raises(RequestError) as caught:
         run.generate(request_of(job).revise(settings={"CLIP_stop_at_last_layers": 99}), "wrong")
     assert caught.value.field == "settings.CLIP_stop_at_last_layers"
+
+
+def test_a_second_pass_counts_by_its_pixels(run: JobRun, job: Job, engine: PaintEngine, events: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 steps, and 3 of four times the pixels: after the first pass a fifth is done; two such runs, the second ✨, are 15 + 12 steps."""
+    request = request_of(job).revise(batch_count=1, batch_size=1, enable_hr=True)
+    enlarge = request.revise(firstpass_image=ImageRef(sha256="0" * 64, width=64, height=64))
+    assert (work_of(request), work_of(enlarge)) == (15, 12)
+    paint = engine.generate
+
+    def with_shares(request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
+        tools.report(Step("upscaling", 0, 1, 3, 6, 0.2))
+        yield from paint(request, tools)
+
+    monkeypatch.setattr(engine, "generate", with_shares)
+    run.plan([request, enlarge])
+    run.generate(request)
+    told = next(event for event in events if isinstance(event, Progress) and event.phase == "upscaling")
+    assert told.fraction == pytest.approx(0.2 * 15 / 27)
+    assert (told.step, told.steps) == (3, 6)
 
 
 def test_progress_grows_to_one_over_the_whole_plan(run: JobRun, job: Job, events: Recorder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Annotated
 
 import gradio as gr
@@ -11,13 +12,18 @@ from webui.builtin import prompts_from_file
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
-from webui.schema.generation import Txt2Img
+from webui.schema.generation import Hires, Txt2Img
+from webui.schema.settings import Settings
 from webui.schema.widgets import Picture as PictureWidget
 from webui.schema.widgets import widget_of
 from webui.sdk import Dropdown, Params, hookimpl
 from webui.ui.form import Form
+from webui.ui.parts.hires import hires_fields, say_sizes
 
-LISTS = {"checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"], "styles": ["Good", "Wrap"]}
+LISTS = {
+    "checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"], "styles": ["Good", "Wrap"],
+    "upscalers": ["Latent"], "hires_samplers": [""], "hires_schedulers": [""],
+}  # fmt: skip
 SOURCES = {name: lambda keys=keys: [(key, key) for key in keys] for name, keys in LISTS.items()}
 
 
@@ -67,6 +73,10 @@ def test_ids_are_those_of_a1111_and_every_component_is_announced_in_order(form: 
     assert form.elements["checkpoint"] == "setting_sd_model_checkpoint"
     assert form.elements["sampler"] == "txt2img_sampling"
     assert form.elements["negative_prompt"] == "txt2img_neg_prompt"
+    assert {name: form.elements[name] for name in ("enable_hr", "hr_second_pass_steps", "hr_scale", "hr_prompt", "hr_negative_prompt")} == {
+        "enable_hr": "txt2img_hr-checkbox", "hr_second_pass_steps": "txt2img_hires_steps", "hr_scale": "txt2img_hr_scale",
+        "hr_prompt": "hires_prompt", "hr_negative_prompt": "hires_neg_prompt",
+    }
     assert watcher.seen == list(form.elements.values())
     assert watcher.seen.index("txt2img_width") < watcher.seen.index("txt2img_height") < watcher.seen.index("txt2img_prompts_from_file_text")
 
@@ -123,3 +133,21 @@ def test_several_styles_can_be_chosen_and_none(form: Form) -> None:
     chosen = form.parse(values(form, styles=["Wrap", "Good"]))
     assert isinstance(chosen, Txt2Img) and chosen.styles == ("Wrap", "Good")
     assert form.parse(values(form, styles=None)) == Txt2Img()
+
+
+def test_the_heading_of_hires_fix_says_the_sizes() -> None:
+    studio = SimpleNamespace(settings=Settings)
+    assert say_sizes(studio, True, 512, 640, 1.5, 0, 0) == "512×640 → 768×960"  # type: ignore[arg-type]
+    assert say_sizes(studio, True, 512, 512, 1.33, 0, 0) == "512×512 → 680×680"  # type: ignore[arg-type]
+    assert say_sizes(studio, True, 512, 512, 2, 1280, 720) == "512×512 → 1280×720"  # type: ignore[arg-type]
+    assert say_sizes(studio, False, 512, 512, 2, 0, 0) == ""  # type: ignore[arg-type]
+    assert say_sizes(studio, True, None, 512, 2, 0, 0) == say_sizes(studio, True, 512, 512, "x", 0, 0) == ""  # type: ignore[arg-type]
+    old = SimpleNamespace(settings=lambda: Settings(use_old_hires_fix_width_height=True))
+    assert say_sizes(old, True, 1024, 1024, 2, 0, 0) == "512×512 → 1024×1024"  # type: ignore[arg-type]
+
+
+def test_the_button_on_a_picture_takes_only_the_fields_of_the_second_pass(form: Form) -> None:
+    fields = {name: value for name, value in values(form, hr_scale=1.5, hr_prompt="larger").items() if name in Hires.model_fields}
+    assert hires_fields(form, **fields) == {"hires": Hires(hr_scale=1.5, hr_prompt="larger").model_dump()}
+    refused = hires_fields(form, **fields | {"hr_scale": None})
+    assert [error["field"] for error in refused["errors"]] == ["hr_scale"]

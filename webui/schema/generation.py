@@ -103,7 +103,7 @@ class Hires(Frozen):
     enable_hr: Annotated[bool, Checkbox(label="hires_fix", elem="hr-checkbox")] = False
     hr_upscaler: Annotated[str, Dropdown(label="hr_upscaler", source="upscalers", elem="hr_upscaler")] = "Latent"
     hr_second_pass_steps: Annotated[
-        int, Field(ge=0, le=1000), Slider(label="hr_steps", info="hr_steps_info", minimum=0, maximum=150, step=1, elem="hires_steps")
+        int, Field(ge=0, le=1000), Slider(label="hr_steps", minimum=0, maximum=150, step=1, elem="hires_steps")
     ] = 0
     """Steps really done in the second pass; 0 = as many as in the first."""
 
@@ -127,9 +127,7 @@ class Hires(Frozen):
     hr_negative_prompt: Annotated[
         PromptText, TextBox(label="hr_negative_prompt", lines=2, placeholder="hr_prompt_placeholder", elem="hires_neg_prompt")
     ] = ""
-    hr_cfg: Annotated[
-        float, Field(ge=0, le=100), Slider(label="hr_cfg", info="hr_cfg_info", minimum=0, maximum=30, step=0.5, elem="hr_cfg")
-    ] = 0.0
+    hr_cfg: Annotated[float, Field(ge=0, le=100), Slider(label="hr_cfg", minimum=0, maximum=30, step=0.5, elem="hr_cfg")] = 0.0
     """CFG scale of the second pass; 0 = that of the first."""
 
 

@@ -208,7 +208,11 @@ class Studio:
             "script": "", "ext": {}, "enable_hr": True, "firstpass_image": picture,
         }  # fmt: skip
         chosen = {name: getattr(hires, name) for name in Hires.model_fields if name != "enable_hr"}
-        return self.submit(request.revise(**chosen | own))
+        try:
+            return self.submit(request.revise(**chosen | own))
+        except ValidationError as error:  # an extension may have changed the picture's size
+            info = field_errors(error)[0]
+            raise RequestError(info.message, field=info.field, hint="A picture for the second pass has sides in multiples of 8, from 64.") from error
 
     def stop_job(self, job_id: str | None, skip: bool = False) -> None:
         """Interrupt (or skip the batch of) the running job; without an id whatever runs on the device, if anything does. Raises `ConflictError`."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from gradio.i18n import I18nData
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -41,6 +42,8 @@ class Form:
         self.components: dict[str, Control] = {}
         self.elements: dict[str, str] = {}
         self.labels: dict[str, str] = {}
+        self.loads: list[tuple[Callable[..., Any], list[Control], Component]] = []
+        """What is to be asked once when a page opens: action, its inputs, the component that shows the answer."""
 
     def place(self, name: str, **look: Any) -> Control:
         """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""

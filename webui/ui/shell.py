@@ -69,6 +69,8 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
         _place_filling(form)
         styles = form.components["styles"]
         listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
+        for action, inputs, output in form.loads:
+            listen(blocks.load, action, inputs=inputs, outputs=[output], preprocess=False)
         for path, component in form.components.items():
             # Kept by the browser itself, per field: a draft that survives reload and restart without a round trip.
             listen(component.change, inputs=[component], js=f"(value) => window.easel.keep({json.dumps(path)}, value)")

@@ -19,6 +19,9 @@ from webui.ui.translations import word
 SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
 """What the sizes of the two passes follow from."""
 
+ROWS = (("hr_upscaler", "hr_second_pass_steps"), ("denoising_strength", "hr_scale"), ("hr_resize_x", "hr_resize_y"))
+MORE_ROWS = (("hr_sampler", "hr_scheduler"), ("hr_cfg",), ("hr_prompt", "hr_negative_prompt"))
+
 
 def place_hires(form: Form, studio: Studio, tab: str) -> None:
     """Lay it out and wire it. What is set in there is used only with the switch on, and by ✨ always."""
@@ -27,25 +30,15 @@ def place_hires(form: Form, studio: Studio, tab: str) -> None:
             switch = form.place("enable_hr", container=False, min_width=40)
             sizes = gr.HTML("", elem_id=f"{tab}_hr_finalres", padding=False)
         with gr.Accordion(word("hires_fix"), open=False, elem_id=f"{tab}_hr"):
-            with gr.Row(elem_id=f"{tab}_hires_fix_row1"):
-                for name in ("hr_upscaler", "hr_second_pass_steps", "denoising_strength"):
-                    form.place(name, min_width=150)
-            with gr.Row(elem_id=f"{tab}_hires_fix_row2"):
-                for name in ("hr_scale", "hr_resize_x", "hr_resize_y"):
-                    form.place(name, min_width=150)
+            for names in ROWS:
+                _place_row(form, names)
             with gr.Accordion(word("hires_more"), open=False, elem_id=f"{tab}_hires_fix_more"):
-                with gr.Row(elem_id=f"{tab}_hires_fix_row3"):
-                    for name in ("hr_sampler", "hr_scheduler", "hr_cfg"):
-                        form.place(name, min_width=150)
-                with gr.Row(elem_id=f"{tab}_hires_fix_row4"):
-                    for name in ("hr_prompt", "hr_negative_prompt"):
-                        form.place(name, min_width=200)
-    watched = {name: form.components[name] for name in SIZES}
-    for component in watched.values():
-        listen(
-            component.change, partial(say_sizes, studio), inputs=list(watched.values()), outputs=[sizes], preprocess=False,
-            trigger_mode="always_last",
-        )
+                for names in MORE_ROWS:
+                    _place_row(form, names)
+    watched, say = [form.components[name] for name in SIZES], partial(say_sizes, studio)
+    for component in watched:
+        listen(component.change, say, inputs=watched, outputs=[sizes], preprocess=False, trigger_mode="always_last")
+    form.loads.append((say, watched, sizes))
     assert isinstance(switch, gr.Checkbox)
     listen(switch.input, inputs=[switch], js="(on) => window.easel.openHires(on)")
     _wire_button(form, tab)
@@ -69,6 +62,12 @@ def hires_fields(form: Form, /, **fields: Any) -> dict[str, Any]:
     if isinstance(found, list):
         return {"errors": [error.model_dump() for error in found]}
     return {"hires": {name: getattr(found, name) for name in Hires.model_fields}}
+
+
+def _place_row(form: Form, names: tuple[str, ...]) -> None:
+    with gr.Row():
+        for name in names:
+            form.place(name, min_width=200)
 
 
 def _wire_button(form: Form, tab: str) -> None:
