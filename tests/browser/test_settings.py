@@ -54,7 +54,8 @@ def reload(page: Page) -> Page:
 def offered(page: Page, field: str) -> list[str]:
     """What a dropdown of the form lists."""
     page.click(f"#{field} input")
-    found = page.locator("ul.options li").all_inner_texts()
+    expect(page.get_by_role("option").first).to_be_visible()
+    found = page.get_by_role("option").all_inner_texts()
     page.keyboard.press("Escape")
     return [text.replace("✓", "").strip() for text in found]
 
