@@ -97,6 +97,9 @@ def test_apply_saves_and_only_changed_shows_it(open_page: Open, server: Server) 
     assert json.loads((server.data / "config.json").read_text()) == {"samples_save": False, "jpeg_quality": 66}
     page.check("#settings_only_changed")
     assert page.locator("#settings_rows .setting").evaluate_all("rows => rows.map(row => row.dataset.key)") == ["samples_save", "jpeg_quality"]
+    page.get_by_role("tab", name="txt2img").click()
+    open_settings(page)  # the tab is as it was left
+    expect(page.locator("#settings_rows .setting")).to_have_count(2)
     page.locator("#setting_jpeg_quality .reset").click()
     page.click("#settings_submit")
     expect(page.locator("#settings_rows .setting")).to_have_count(1)
