@@ -188,7 +188,7 @@ def test_the_form_can_be_saved_as_defaults_and_put_back(open_page: Open, server:
     fresh.click("#ui_defaults_reset_form")
     expect(fresh.locator(".toast")).to_contain_text("as it begins")
     assert fresh.input_value("#txt2img_steps input[type=number]") == "7"
-    fresh.click(".toast button.act")
+    fresh.click(".toast-action")
     fresh.wait_for_function("document.querySelector('#txt2img_steps input[type=number]')?.value === '9'")
 
 
@@ -205,7 +205,8 @@ def test_ends_and_visibility_come_from_the_file_and_mistakes_are_named(open_page
 
 
 def test_settings_of_the_page(open_page: Open, server: Server) -> None:
-    change(server, disable_token_counters=True, gallery_height="321", localization="ru", show_progressbar=False, sd_checkpoint_dropdown_use_short=True)
+    change(server, disable_token_counters=True, gallery_height="321", localization="ru", show_progressbar=False)
+    change(server, sd_checkpoint_dropdown_use_short=True)
     page = open_page(locale="en-US")
     words = json.loads((ROOT / "webui" / "ui" / "web" / "i18n" / "ru.json").read_text(encoding="utf-8"))
     expect(page.locator("#txt2img_generate")).to_have_text(words["generate"])

@@ -86,7 +86,9 @@ def test_saving_keeps_what_others_wrote_and_writes_only_what_differs(defaults: F
     assert json.loads(defaults.path.read_text()) == {"img2img/Width/value": 640}
 
 
-@pytest.mark.parametrize(("values", "field"), [({"steps": 0}, "steps"), ({"nothing": 1}, "nothing"), ({"sampler": "Euler z"}, "sampler"), ({"ext": {}}, "ext")])
+@pytest.mark.parametrize(
+    ("values", "field"), [({"steps": 0}, "steps"), ({"nothing": 1}, "nothing"), ({"sampler": "Euler z"}, "sampler"), ({"ext": {}}, "ext")]
+)
 def test_a_wrong_value_saves_nothing(defaults: FormDefaults, values: dict[str, object], field: str) -> None:
     with pytest.raises(RequestError) as caught:
         defaults.save({"width": 768, **values})  # pyright: ignore[reportArgumentType]

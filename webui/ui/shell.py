@@ -54,7 +54,7 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
         place_top(form, studio, blocks)
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
+            with gr.Tab(word("tab_txt2img"), id="txt2img", elem_id="tab_txt2img"):
                 place_tab(form, studio)
             with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings"):
                 place_settings()

@@ -57,18 +57,17 @@ def make_form(studio: Studio) -> Form:
 
 
 def place_tab(form: Form, studio: Studio) -> None:
-    """Lay the tab out and wire it."""
-    with gr.Column(elem_id=f"{TAB}_content"):
-        with gr.Row(elem_id=f"{TAB}_toprow"):
-            with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
-                _place_prompt(form, "prompt", f"{TAB}_token_counter")
-                _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
-            buttons = _place_actions(form, studio)
-        with gr.Row(elem_id=f"{TAB}_body"):
-            with gr.Column(elem_id=f"{TAB}_settings", scale=1):
-                _place_settings(form, studio)
-            with gr.Column(elem_id=f"{TAB}_results", scale=1):
-                gr.HTML("", elem_id=f"{TAB}_gallery_container", padding=False)
+    """Lay the tab out in the open `gr.Tab` and wire it."""
+    with gr.Row(elem_id=f"{TAB}_toprow"):
+        with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
+            _place_prompt(form, "prompt", f"{TAB}_token_counter")
+            _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
+        buttons = _place_actions(form, studio)
+    with gr.Row(elem_id=f"{TAB}_body"):
+        with gr.Column(elem_id=f"{TAB}_settings", scale=1):
+            _place_settings(form, studio)
+        with gr.Column(elem_id=f"{TAB}_results", scale=1):
+            gr.HTML("", elem_id=f"{TAB}_gallery_container", padding=False)
     _wire_generate(form, studio, *buttons)
 
 

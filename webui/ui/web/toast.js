@@ -6,11 +6,11 @@ import { t } from './words.js';
 
 let shelf;
 
-// `info`: {message, hint}. Errors stay longer, because they are read more slowly; so does what offers an action {label, act}.
-export function toast({ message, hint }, level = 'info', action = null) {
+// `info`: {message, hint}; `action`: {label, act} becomes a button. Errors stay longer, because they are read more slowly.
+export function toast({ message, hint, action }, level = 'info') {
   shelf ??= document.body.appendChild(h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite' }));
-  const item = h('div', { class: `toast ${level}` }, h('div', {}, h('p', { text: message }), hint && h('p', { class: 'hint', text: hint }),
-    action && h('button', { type: 'button', class: 'act', text: action.label, onclick: () => { item.remove(); action.act(); } })),
+  const item = h('div', { class: `toast ${level}` }, h('div', {}, h('p', { text: message }), hint && h('p', { class: 'hint', text: hint })),
+    action && h('button', { type: 'button', class: 'toast-action', text: action.label, onclick: () => { item.remove(); action.act(); } }),
     button('close', t('dismiss'), () => item.remove(), { class: 'icon-button' }));
   shelf.append(item);
   if (shelf.childElementCount > 4) shelf.firstChild.remove();
