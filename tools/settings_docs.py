@@ -26,7 +26,7 @@ stopped. A request may override every setting that counts for the *next job* in 
 Defaults of the form (width, steps, …) are not settings: they are in `ui-config.json`, A1111's file, under its keys (`txt2img/Width/value`, also
 `minimum`, `maximum`, `step` and `visible`) or under the id of the component (`txt2img_width/value`). The file is read when a page is loaded; a
 value that is not possible is named on the page and not used. “Save the form as defaults” on the Settings tab writes it. A1111's styles are in
-`styles.csv`, see [prompts.md](prompts.md).
+`styles.csv`, see [infotext.md](infotext.md).
 """
 
 

@@ -38,7 +38,7 @@ def open_editor(page: Page) -> Page:
 def choose(page: Page, name: str) -> None:
     """Pick a style in the form."""
     page.click("#txt2img_styles input")
-    page.locator("ul.options li", has_text=name).click()
+    page.get_by_role("option", name=name).click()
     page.keyboard.press("Escape")
 
 

@@ -21,7 +21,9 @@ LABELS = {
     "prompt": "Prompt", "negative_prompt": "Negative prompt", "styles": "Styles", "sampler": "Sampling method", "scheduler": "Schedule type",
     "steps": "Sampling steps", "width": "Width", "height": "Height", "batch_count": "Batch count", "batch_size": "Batch size",
     "cfg_scale": "CFG Scale", "seed": "Seed", "subseed": "Variation seed", "subseed_strength": "Variation strength",
-    "seed_resize_from_w": "Resize seed from width", "seed_resize_from_h": "Resize seed from height",
+    "seed_resize_from_w": "Resize seed from width", "seed_resize_from_h": "Resize seed from height", "enable_hr": "Hires. fix",
+    "hr_upscaler": "Upscaler", "hr_second_pass_steps": "Hires steps", "denoising_strength": "Denoising strength", "hr_scale": "Upscale by",
+    "hr_resize_x": "Resize width to", "hr_resize_y": "Resize height to",
 }
 """A1111's labels, which its keys are made of. A field without one is known by its component's id alone."""
 
@@ -129,8 +131,8 @@ class FormDefaults:
 
 
 def fields() -> dict[str, Widget]:
-    """The fields that can have a default of the person's own. The checkpoint has not: the server's is used when none is chosen."""
-    found = {name: widget_of(field) for name, field in Txt2Img.model_fields.items() if name != "checkpoint"}
+    """The fields that can have a default of the person's own. The checkpoint has not (the server's is used), nor have overrides of settings."""
+    found = {name: widget_of(field) for name, field in Txt2Img.model_fields.items() if name not in ("checkpoint", "settings")}
     return {name: widget for name, widget in found.items() if widget is not None}
 
 

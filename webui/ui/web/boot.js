@@ -25,10 +25,11 @@
   easel.tabBefore = read('easel.tab'); // main.js opens it again
   easel.openedTab = (id) => { easel.tab = id; try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ } };
 
+  const translations = window.gradio_config?.i18n_translations || {};
+  const locales = Object.keys(translations);
   const language = server.settings.localization;
-  if (language && language !== 'None') Object.defineProperty(navigator, 'language', { value: language, configurable: true }); // Gradio looks there too
-  const locales = Object.keys(window.gradio_config?.i18n_translations || {});
-  const wanted = navigator.language || 'en'; // the rule by which Gradio chooses for its components
+  const chosen = locales.includes(language) && language; // not "None"
+  const wanted = chosen || navigator.language || 'en'; // the rule by which Gradio chooses for its components
   easel.locale = [wanted, wanted.split('-')[0]].find((name) => locales.includes(name)) || 'en';
   easel.words = (window.gradio_config?.i18n_translations || {})[easel.locale] || {};
   document.documentElement.lang = easel.locale;
@@ -50,6 +51,7 @@
 
   const pathById = new Map(Object.entries(page.ids).map(([path, id]) => [id, path]));
   for (const component of window.gradio_config?.components || []) {
+    if (chosen) component.props = translated(component.props, translations[chosen]);
     const path = pathById.get(component.id);
     if (!path) continue;
     const { visible, ...look } = server.form[path] || {};
@@ -59,6 +61,17 @@
     if (path in draft) restore(component, path);
     const hidden = { sampler: server.settings.hide_samplers, scheduler: server.settings.hide_schedulers }[path] || [];
     if (hidden.length) component.props.choices = component.props.choices.filter((choice) => !hidden.includes(choice[1]) || choice[1] === component.props.value);
+  }
+
+  // Gradio has chosen the browser's language by now; where the setting names another one, its marks are filled in before it sees them.
+  function translated(value, words) {
+    if (typeof value === 'string') {
+      const key = value.startsWith('__i18n__') && JSON.parse(value.slice('__i18n__'.length)).key;
+      return (key && words[key]) || value;
+    }
+    if (Array.isArray(value)) return value.map((item) => translated(item, words));
+    if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, translated(item, words)]));
+    return value;
   }
 
   // Gradio takes the configuration as soon as this script is through, so the answer is waited for: one short question to our own server.

@@ -7,7 +7,7 @@ import { t } from './words.js';
 
 const { easel, easelPage: page } = window;
 
-const own = (path) => path !== 'checkpoint' && !path.startsWith('ext.') && path in easel.born;
+const own = (path) => path !== 'checkpoint' && path !== 'settings' && !path.startsWith('ext.') && path in easel.born;
 const now = (path) => (path in easel.draft ? easel.draft[path] : easel.born[path]);
 const differing = () => Object.keys(page.ids).filter((path) => own(path) && JSON.stringify(now(path)) !== JSON.stringify(easel.born[path]));
 const shown = (value) => (Array.isArray(value) ? value.join(', ') : String(value ?? '')) || t('settings_empty');
@@ -50,7 +50,7 @@ function resetForm() {
 export function offerOldForm() {
   if (!sessionStorage.getItem('easel.form-reset')) return;
   sessionStorage.removeItem('easel.form-reset');
-  toast({ message: t('defaults_form_reset'), action: { label: t('undo'), act: () => {
+  toast({ message: t('defaults_form_reset'), action: { label: t('take_back'), act: () => {
     localStorage.setItem('easel.draft', localStorage.getItem('easel.draft.before') || '{}');
     location.reload();
   } } });

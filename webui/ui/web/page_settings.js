@@ -8,7 +8,7 @@ export function applyPageSettings() {
   document.body.classList.toggle('no-token-counters', Boolean(pageSettings.disable_token_counters));
   document.body.classList.toggle('no-progressbar', pageSettings.show_progressbar === false);
   const height = pageSettings.gallery_height;
-  if (height) document.body.style.setProperty('--gallery-height', /^[\d.]+$/.test(height) ? `${height}px` : height);
+  if (height) document.documentElement.style.setProperty('--gallery-height', /^[\d.]+$/.test(height) ? `${height}px` : height);
   if (pageSettings.prevent_screen_sleep_during_generation) keepAwake();
 }
 

@@ -87,7 +87,7 @@ function row(setting) {
   const atTop = window.easel.server.settings.quicksettings_list.includes(setting.key);
   const box = h('div', { class: `setting of-${setting.kind}`, 'data-key': setting.key, id: atTop ? null : `setting_${setting.key}` });
   const field = control(setting, valueOf(setting), (value) => edit(setting, value));
-  const shown = Array.isArray(setting.default) ? setting.default.join(', ') : setting.kind === 'checkbox' ? t(setting.default ? 'yes' : 'no') : String(setting.default);
+  const shown = Array.isArray(setting.default) ? setting.default.join(', ') : setting.kind === 'checkbox' ? t(setting.default ? 'settings_on' : 'settings_off') : String(setting.default);
   box.append(h('div', { class: 'label' }, h('span', { text: setting.label }), h('code', { text: setting.key })), h('div', { class: 'field' }, field),
     h('p', { class: 'help', text: setting.help }),
     h('p', { class: 'meta' }, h('span', { class: 'default', text: t('settings_default', { value: shown || t('settings_empty') }) }),

@@ -108,7 +108,7 @@ async function remove() {
   fill();
   const back = (all) => (all.some((other) => other.name === style.name) ? all : [...all.slice(0, place), style, ...all.slice(place)]);
   parts.note.replaceChildren(h('span', { text: `${t('style_deleted', { name: style.name })} ` }),
-    h('button', { type: 'button', class: 'act quiet', id: 'txt2img_edit_style_undo', text: t('undo'), onclick: () => write(back).then(() => {
+    h('button', { type: 'button', class: 'act quiet', id: 'txt2img_edit_style_undo', text: t('take_back'), onclick: () => write(back).then(() => {
       parts.name.value = style.name;
       fill();
     }).catch(complain) }));

@@ -6,7 +6,7 @@ import { t } from './words.js';
 
 let shelf;
 
-// `info`: {message, hint}; `action`: {label, act} becomes a button. Errors stay longer, because they are read more slowly; so does what offers an action.
+// `info`: {message, hint}; `action`: {label, act} becomes a button. Errors stay longer, because they are read more slowly.
 export function toast({ message, hint, action }, level = 'info') {
   shelf ??= document.body.appendChild(h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite' }));
   const item = h('div', { class: `toast ${level}` }, h('div', {}, h('p', { text: message }), hint && h('p', { class: 'hint', text: hint })),
