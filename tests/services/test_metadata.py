@@ -73,12 +73,12 @@ def test_a_line_of_a1111_becomes_a_request() -> None:
 def test_everything_changed_is_commented() -> None:
     line = (
         "x\nSteps: 2000, Sampler: Foo Karras, Schedule type: Bar, CFG scale: 7, Seed: 1, Size: 100x9000, Model hash: 0123456789, Model: other, "
-        "Lora hashes: \"a: 1\", Version: v1.10.1"
+        "Lora hashes: \"a: 1\", VAE Encoder: TAESD, Version: v1.10.1"
     )
     found = read_metadata(line.encode(), KNOWN)
     assert found.request == Txt2Img(prompt="x", seed=1, width=96, height=8192)
     text = "\n".join(found.comments)
-    for part in ("Steps", "“Foo Karras”", "“Bar”", "100 became 96", "9000 became 8192", "“other” [0123456789]", "Not used here: Lora hashes."):
+    for part in ("Steps", "“Foo Karras”", "“Bar”", "100 became 96", "9000 became 8192", "“other” [0123456789]", "Not used here: VAE Encoder."):
         assert part in text
     assert len(found.comments) == 7
 

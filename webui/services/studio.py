@@ -13,6 +13,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, check_prompt, count_tokens
 from webui.engine.prompt.styles import apply_styles
@@ -69,6 +70,7 @@ class Parts:
     host: PluginHost
     workers: tuple[Worker, ...]
     hasher: Hasher
+    files: NetworkFiles
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
 
@@ -272,7 +274,7 @@ class Studio:
         reading = ReadOptions(settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting)
         return read_metadata(content, Known(
             samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
-            styles=self.styles(), settings=settings, reading=reading,
+            styles=self.styles(), settings=settings, reading=reading, files=self._parts.files,
         ))
 
     def count_tokens(self, text: str, negative: bool = False, calls: int = COUNTED_CALLS) -> tuple[int, int]:
