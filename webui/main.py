@@ -11,6 +11,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 from webui.api.guard import LOCAL_HOSTS, Access, Guard, load_secret
 from webui.api.server import make_api
 from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
 from webui.builtin import BUILTINS
 from webui.engine.tables import register_tables
 from webui.options import ROOT, choose_port, parse_options
@@ -27,12 +29,13 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
 from webui.schema.launch import LaunchOptions
+from webui.schema.model import FileKind
 from webui.services.events import EventBus
 from webui.services.folders import DataLock, Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
-from webui.services.library import HashTable, Library
+from webui.services.library import HashTable, Library, content_hashes
 from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
@@ -123,7 +126,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, checkpoint=checkpoint,
+        hasher=hasher, files=_make_files(folders, library), checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))
@@ -172,6 +175,16 @@ def _make_catalog(options: LaunchOptions, folders: Folders, library: Library) ->
         return catalog, None
     home = next(place for place in places if options.ckpt.is_relative_to(place))
     return catalog, catalog.get(options.ckpt.relative_to(home).as_posix()).name
+
+
+def _make_files(folders: Folders, library: Library) -> NetworkFiles:
+    """A1111's folders; its embeddings lie beside models/."""
+    models = folders.models
+    places: dict[FileKind, tuple[Path, ...]] = {
+        "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
+        "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
+    }
+    return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
 
 
 def _say_ready(url: str, browser: bool) -> None:

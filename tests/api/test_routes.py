@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
 from webui.schema.result import PictureRecord, ReplayReport
+from webui.services.library import Draft
 from webui.services.studio import Studio
 
 JOBS = "/api/v1/jobs"
@@ -198,6 +199,20 @@ def test_a_picture_that_cannot_be_enlarged_is_refused_in_words(client: TestClien
     assert answer.status_code == 422 and "multiples of 8" in answer.json()["hint"]
     assert client.post("/api/v1/pictures/999/hires", json={}).status_code == 404
     assert client.post(f"/api/v1/pictures/{record.id}/hires", json={"prompt": "x"}).status_code == 422
+
+
+def test_a_pending_picture_is_given_but_not_to_be_kept(client: TestClient, studio: Studio, data: Path) -> None:
+    job_id = submit(client)
+    library = studio._parts.library
+    record = add_picture(studio, job_id, data / "drafts")
+    record = library.add_picture(record, Draft(path=record.path, checkpoint="tiny.safetensors", sheet="{}"))
+    url = f"/api/v1/pictures/{record.id}"
+    assert client.get(url).headers["cache-control"] == "no-store"
+    assert [picture["pending"] for picture in client.get(f"{JOBS}/{job_id}").json()["pictures"]] == [True]
+    library.finish_draft(library.drafts()[0], record.path, "blue")
+    assert "immutable" in client.get(url).headers["cache-control"]
+    view = client.get(f"{JOBS}/{job_id}").json()["pictures"][0]
+    assert (view["pending"], view["infotext"]) == (False, "blue")
 
 
 def test_zip_keeps_both_of_two_equal_names(client: TestClient, studio: Studio, data: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from webui.backend import catalog as catalogs
+from webui.backend import hashing
 from webui.backend.catalog import Catalog
 from webui.schema.errors import ModelError, RequestError
 
@@ -153,7 +154,7 @@ def test_a_linked_folder_is_followed(folder: Path, hashes, tmp_path: Path) -> No
 
 
 def test_hash_of_the_whole_file(folder: Path, hashes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogs, "BLOCK", 100)
+    monkeypatch.setattr(hashing, "BLOCK", 100)
     catalog = Catalog([folder], hashes)
     house = catalog.get("house.safetensors")
     told: list[float] = []
@@ -169,14 +170,14 @@ def test_two_callers_hash_once(folder: Path, hashes, monkeypatch: pytest.MonkeyP
     catalog = Catalog([folder], hashes)
     house = catalog.get("house.safetensors")
     computed: list[str] = []
-    hash_file = catalogs._hash_file
+    hash_file = catalogs.hash_file
 
-    def slow(checkpoint, progress):
-        computed.append(checkpoint.name)
+    def slow(path, size, progress):
+        computed.append(Path(path).name)
         time.sleep(0.1)
-        return hash_file(checkpoint, progress)
+        return hash_file(path, size, progress)
 
-    monkeypatch.setattr(catalogs, "_hash_file", slow)
+    monkeypatch.setattr(catalogs, "hash_file", slow)
     results: list[str] = []
     threads = [threading.Thread(target=lambda: results.append(catalog.sha256(house))) for _ in range(4)]
     for thread in threads:

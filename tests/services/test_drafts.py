@@ -23,7 +23,6 @@ from webui.schema.errors import Cancelled, WebuiError
 from webui.schema.event import Hashing, JobChanged, Notice, PictureFiled, PictureSaved
 from webui.schema.generation import HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus
-from webui.schema.model import Checkpoint
 from webui.schema.result import PictureRecord
 from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services import outputs as module
@@ -227,15 +226,15 @@ def test_a_grid_waits_too(desk: Desk, saving: Saving) -> None:
 def slow(tmp_path: Path, fake: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """A checkpoint whose hash takes until the event is set."""
     released = threading.Event()
-    real = catalogs._hash_file
+    real = catalogs.hash_file
 
-    def hash_file(checkpoint: Checkpoint, progress: Callable[[float], None] | None) -> str:
+    def hash_file(path: str, size: int, progress: Callable[[float], None] | None) -> str:
         assert progress is not None
         while not released.wait(0.01):
             progress(0.5)
-        return real(checkpoint, progress)
+        return real(path, size, progress)
 
-    monkeypatch.setattr(catalogs, "_hash_file", hash_file)
+    monkeypatch.setattr(catalogs, "hash_file", hash_file)
     shapes = {
         "model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3), "first_stage_model.decoder.conv_in.weight": (4, 4, 3, 3),
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (10, 4),

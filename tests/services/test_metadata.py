@@ -86,12 +86,12 @@ def test_cfg_rescale_is_written_when_it_is_on() -> None:
 def test_everything_changed_is_commented() -> None:
     line = (
         "x\nSteps: 2000, Sampler: Foo Karras, Schedule type: Bar, CFG scale: 7, Seed: 1, Size: 100x9000, Model hash: 0123456789, Model: other, "
-        "Lora hashes: \"a: 1\", Version: v1.10.1"
+        "Lora hashes: \"a: 1\", VAE Encoder: TAESD, Version: v1.10.1"
     )
     found = read_metadata(line.encode(), KNOWN)
     assert found.request == Txt2Img(prompt="x", seed=1, width=96, height=8192)
     text = "\n".join(found.comments)
-    for part in ("Steps", "“Foo Karras”", "“Bar”", "100 became 96", "9000 became 8192", "“other” [0123456789]", "Not used here: Lora hashes."):
+    for part in ("Steps", "“Foo Karras”", "“Bar”", "100 became 96", "9000 became 8192", "“other” [0123456789]", "Not used here: VAE Encoder."):
         assert part in text
     assert len(found.comments) == 7
 
@@ -324,6 +324,44 @@ def test_what_is_written_is_read_back(
     assert found
     recorded = "Automatic" if plan.schedule is None or plan.schedule.name == sampler.scheduler else plan.schedule.label
     assert found.revise(settings={}) == request.revise(scheduler=recorded)
+
+
+RECORDED = st.fixed_dictionaries({}, optional={
+    "CLIP_stop_at_last_layers": st.integers(1, 12), "eta_noise_seed_delta": st.integers(0, 2**40),
+    "randn_source": st.sampled_from(["GPU", "CPU", "NV"]),
+    "eta_ancestral": st.sampled_from([0.0, 0.3, 1.0]), "eta_ddim": st.sampled_from([0.0, 0.5]), "s_churn": st.sampled_from([0.0, 3.5]),
+    "s_tmin": st.sampled_from([0.0, 0.1]), "s_tmax": st.sampled_from([0.0, 12.0]), "s_noise": st.sampled_from([1.0, 1.005]),
+    "sigma_min": st.sampled_from([0.0, 0.1]), "sigma_max": st.sampled_from([0.0, 10.0]), "rho": st.sampled_from([0.0, 5.0, 7.0]),
+    "beta_dist_alpha": st.sampled_from([0.6, 1.5]), "always_discard_next_to_last_sigma": st.booleans(), "sgm_noise_multiplier": st.booleans(),
+    "sd_noise_schedule": st.sampled_from(["Default", "Zero Terminal SNR"]), "s_min_uncond": st.sampled_from([0.0, 2.5]),
+    "s_min_uncond_all": st.booleans(), "skip_early_cond": st.sampled_from([0.0, 0.2]), "emphasis": st.sampled_from(["Original", "No norm", "None"]),
+    "pad_cond_uncond": st.booleans(), "use_old_scheduling": st.booleans(),
+})  # fmt: skip
+"""Settings that a line records when they matter."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    RECORDED, st.integers(0, 2**53 - 9), st.integers(0, 2**53 - 9), st.sampled_from([0.0, 0.05, 1.0]), st.sampled_from([(0, 0), (512, 384), (0, 8)]),
+    st.sampled_from(SAMPLERS), st.sampled_from(SCHEDULES),
+)  # fmt: skip
+def test_a_line_read_and_written_again_is_the_same_line(
+    chosen: dict[str, Any], seed: int, subseed: int, strength: float, resize: tuple[int, int], sampler: Any, schedule: Any
+) -> None:
+    """Settings, variation and resize too: everything the line records comes back, so the second line is the first, letter by letter."""
+    request = Txt2Img(
+        prompt="a (cat:1.2)", seed=seed, subseed=subseed, subseed_strength=strength, seed_resize_from_w=resize[0], seed_resize_from_h=resize[1],
+        sampler=sampler.name, scheduler=schedule.label, checkpoint=CHECKPOINT.name, settings=chosen,
+    )
+    line = _line(request)
+    found = read_metadata(line.encode(), KNOWN)
+    assert found.request and _line(found.request) == line
+    assert found.comments == ()
+
+
+def _line(request: Txt2Img) -> str:
+    own = PictureSettings().revise(**request.settings)
+    return write_infotext(make_plan(request, CHECKPOINT, REGISTRIES, settings=own), 0, CHECKPOINT.sha256, own)
 
 
 def test_styles_go_out_and_come_back() -> None:

@@ -6,14 +6,13 @@ Thread-safe. A file is read again only when its size or time changed. Hashes are
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
+from webui.backend.hashing import HashStore, hash_file
 from webui.backend.identify import identify
 from webui.schema.errors import ModelError, RequestError
 from webui.schema.model import Checkpoint
@@ -21,21 +20,6 @@ from webui.schema.model import Checkpoint
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".ckpt")
-BLOCK = 4 * 2**20
-"""Bytes read at once while hashing."""
-
-
-class HashStore(Protocol):
-    """Remembers the sha256 of a file as long as its time and size stay the same."""
-
-    def get(self, path: str, mtime: float, size: int) -> str | None:
-        """The remembered hash, or None."""
-        ...
-
-    def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
-        """Remember a hash."""
-        ...
-
 
 class Catalog:
     """Checkpoints below `folders` (the first that has a name wins). Nothing is read before the first question; `refresh` looks again."""
@@ -90,7 +74,7 @@ class Catalog:
         with lock:
             known = self._hashes.get(checkpoint.path, checkpoint.mtime, checkpoint.size)
             if known is None:
-                known = _hash_file(checkpoint, progress)
+                known = hash_file(checkpoint.path, checkpoint.size, progress)
                 self._hashes.put(checkpoint.path, checkpoint.mtime, checkpoint.size, known)
         with self._lock:
             entry = (self._entries or {}).get(checkpoint.name)
@@ -139,7 +123,7 @@ class Catalog:
     def _scan(self, before: dict[str, Checkpoint]) -> dict[str, Checkpoint]:
         found: dict[str, Checkpoint] = {}
         for folder in self.folders:
-            for path in _walk(folder):
+            for path in walk(folder, SUFFIXES):
                 name = path.relative_to(folder).as_posix()
                 if name in found:
                     continue
@@ -166,8 +150,8 @@ class Catalog:
         )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Model files below a folder, links followed, each real folder once (so a loop of links ends); what cannot be read is passed over."""
+def walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files of these kinds below a folder, links followed, each real folder once (so a loop of links ends); what cannot be read is passed over."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -177,21 +161,5 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield Path(parent, name)
-
-
-def _hash_file(checkpoint: Checkpoint, progress: Callable[[float], None] | None) -> str:
-    digest = hashlib.sha256()
-    done = 0
-    try:
-        with open(checkpoint.path, "rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
-                done += len(block)
-                if progress is not None and checkpoint.size:
-                    progress(min(done / checkpoint.size, 1.0))
-    except OSError as error:
-        reason = f"{checkpoint.name} cannot be read ({error.strerror or error})."
-        raise ModelError(reason, field="checkpoint", hint="Refresh the list of checkpoints.") from error
-    return digest.hexdigest()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from webui.schema.base import Frozen
+
+FileKind = Literal["vae", "lora", "embedding", "hypernetwork"]
+
+
+class ModelFile(Frozen):
+    """A file beside the checkpoints. `name` is its file name without folders and suffix, as prompts and infotexts call it."""
+
+    kind: FileKind
+    name: str
+    path: str
+    size: int
+    mtime: float
 
 
 class Suggestions(Frozen):

@@ -72,13 +72,20 @@ drafts = sa.Table(
     sa.Column("sheet", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
-hashes = sa.Table(
-    "hashes", metadata,
-    sa.Column("path", sa.Text, primary_key=True),
-    sa.Column("mtime", sa.Float, nullable=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
-)
+
+
+def _hash_table(name: str) -> sa.Table:
+    return sa.Table(
+        name, metadata,
+        sa.Column("path", sa.Text, primary_key=True),
+        sa.Column("mtime", sa.Float, nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+    )
+
+
+hashes = _hash_table("hashes")
+content_hashes = _hash_table("content_hashes")
 replays = sa.Table(
     "replays", metadata,
     sa.Column("picture_id", sa.Integer, primary_key=True, autoincrement=False),
@@ -258,22 +265,25 @@ class Library:
 
 
 class HashTable:
-    """The sha256 of files, for `backend.catalog`: good as long as time and size of the file stay the same."""
+    """The sha256 of files for `backend.hashing`: good as long as time and size of the file stay the same. `content_hashes` has those
+    of files without their header."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, table: sa.Table = hashes) -> None:
         self._library = library
+        self._table = table
 
     def get(self, path: str, mtime: float, size: int) -> str | None:
         """The sha256 of a file that has not changed since it was computed."""
-        query = sa.select(hashes.c.sha256).where(hashes.c.path == path, hashes.c.mtime == mtime, hashes.c.size == size)
+        known = self._table.c
+        query = sa.select(known.sha256).where(known.path == path, known.mtime == mtime, known.size == size)
         with self._library.begin() as connection:
             return connection.scalar(query)
 
     def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
         """Keep a computed sha256."""
         with self._library.begin() as connection:
-            connection.execute(hashes.delete().where(hashes.c.path == path))
-            connection.execute(hashes.insert().values(path=path, mtime=mtime, size=size, sha256=sha256))
+            connection.execute(self._table.delete().where(self._table.c.path == path))
+            connection.execute(self._table.insert().values(path=path, mtime=mtime, size=size, sha256=sha256))
 
 
 class Transaction:

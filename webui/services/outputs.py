@@ -106,7 +106,7 @@ class Outputs:
         sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_samples or settings.outdir_txt2img_samples))
         if picture.before is not None:
             self._put(picture.before, sheet.with_hash(None).named(BEFORE_HIRES))
-        draft = self._draft(picture.image, sheet) if sheet.marked else None
+        draft = self._draft(picture.image, sheet, str(picture.seed)) if sheet.marked else None
         path = draft.path if draft else str(self._put(picture.image, sheet))
         record = PictureRecord(
             id=0, job_id=saving.job.id, key=saving.key, path=path, width=picture.image.width, height=picture.image.height, seed=picture.seed,
@@ -151,18 +151,18 @@ class Outputs:
         sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), root)
         if not sheet.marked:
             return self._put(grid, sheet)
-        self._library.add_draft(self._draft(grid, sheet))
+        self._library.add_draft(self._draft(grid, sheet, GRID))
         self._ask(sheet)
         return None
 
     # Drafts: pictures that wait for a hash
 
-    def _draft(self, image: Image.Image, sheet: Sheet) -> Draft:
+    def _draft(self, image: Image.Image, sheet: Sheet, name: str) -> Draft:
         """Put the pixels away, with what is known of them inside: whoever finds the file later can read it."""
         assert self._waiting is not None
-        name = Name(f"{secrets.token_hex(8)}", "png", numbered=False)
+        called = Name(f"{name}-{secrets.token_hex(8)}", "png", numbered=False)
         try:
-            path, _ = self._write(image, sheet.notes, self._waiting.folder, name, sheet.settings)
+            path, _ = self._write(image, sheet.notes, self._waiting.folder, called, sheet.settings)
         except OSError as error:
             raise _in_words(self._waiting.folder, error) from error
         return Draft(str(path), sheet.checkpoint.name, sheet.model_dump_json())

@@ -13,6 +13,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
 from webui.engine.hires import check_hires
 from webui.engine.plan import hires_prompts
 from webui.engine.prompt.hints import Hint, prompt_hints
@@ -77,6 +78,7 @@ class Parts:
     host: PluginHost
     workers: tuple[Worker, ...]
     hasher: Hasher
+    files: NetworkFiles
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
 
@@ -373,7 +375,7 @@ class Studio:
         )
         return read_metadata(content, Known(
             samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),
-            styles=self.styles(), settings=settings, reading=reading, upscalers=self.registries.upscalers.values(),
+            styles=self.styles(), settings=settings, reading=reading, upscalers=self.registries.upscalers.values(), files=self._parts.files,
         ))
 
     def count_tokens(self, text: str, negative: bool = False, calls: int = COUNTED_CALLS) -> tuple[int, int]:

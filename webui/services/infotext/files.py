@@ -22,7 +22,7 @@ from webui.services.infotext.foreign import Found, load_object, read_comfyui, re
 from webui.services.infotext.line import build_infotext
 from webui.services.infotext.paste import form_values
 from webui.services.infotext.reader import parse_infotext, split_infotext
-from webui.services.infotext.restore import Known, to_request
+from webui.services.infotext.restore import Known, refit, to_request
 from webui.services.infotext.stealth import read_stealth
 
 log = logging.getLogger(__name__)
@@ -176,9 +176,11 @@ def _of_easel(text: object, line: str, known: Known) -> Metadata | None:
     index = data.get("index")
     count = request.batch_count * request.batch_size
     comments = [f"Another version of Easel wrote this; not used: {', '.join(unknown)}."] if unknown else []
+    fields = parse_infotext(line, known.styles, known.reading) if line else {}
+    request, missing = refit(request, fields, known)
     return Metadata(
-        kind="easel", text=line, fields=parse_infotext(line, known.styles, known.reading) if line else {}, request=request,
-        index=index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count else None, comments=tuple(comments),
+        kind="easel", text=line, fields=fields, request=request,
+        index=index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count else None, comments=(*comments, *missing),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from webui.schema.model import Checkpoint
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
+from webui.services.infotext.networks import Files, name_missing
 from webui.services.infotext.reader import DEFAULTS, ReadOptions
 
 REQUEST_FIELDS = {
@@ -42,7 +44,7 @@ SETTINGS = {
 
 QUIET = {
     "Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations", "Hires sampler",
-    "Hires schedule type", "Hires upscaler",
+    "Hires schedule type", "Hires upscaler", "Lora hashes", "TI hashes", "VAE hash",
 }  # fmt: skip
 """Keys that are used in another way, or only tell."""
 
@@ -58,6 +60,8 @@ class Known:
     upscalers: Sequence[UpscalerSpec] = ()
     settings: PictureSettings = field(default_factory=PictureSettings)
     reading: ReadOptions = field(default_factory=ReadOptions)
+    files: Files | None = None
+    """The networks that are here; None: not looked for."""
 
 
 def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:
@@ -71,6 +75,8 @@ def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[s
     _add_sampler(values, fields, known, comments)
     _add_hires(values, fields, known, comments)
     _add_checkpoint(values, fields, known, comments)
+    if known.files is not None:
+        comments += name_missing(str(fields.get("Prompt", "")), fields, known.files)
     settings = _settings(fields, known, comments)
     used = QUIET | {key for key, name in REQUEST_FIELDS.items() if name in Txt2Img.model_fields} | _usable_settings().keys()
     unused = [key for key, value in fields.items() if key not in used and DEFAULTS.get(key, 0 if key.startswith("Hires resize-") else None) != value]
@@ -143,6 +149,21 @@ def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, 
     else:
         values["hr_upscaler"] = "Lanczos"
         comments.append(f"There is no upscaler “{name[:80]}” here; Lanczos is taken.")
+
+
+def refit(request: Txt2Img, fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:
+    """A request of Easel's own, with comments for what it names that is not here. A checkpoint that is not here gives way to one of its hash or file
+    name, else to the one in use."""
+    comments: list[str] = []
+    if known.checkpoints and request.checkpoint and all(item.name != request.checkpoint for item in known.checkpoints):
+        values: dict[str, Any] = {"checkpoint": ""}
+        _add_checkpoint(values, {"Model": PurePosixPath(request.checkpoint).stem, "Model hash": fields.get("Model hash", "")}, known, comments)
+        if values["checkpoint"] and not comments:
+            comments.append(f"The checkpoint {request.checkpoint} is here as {values['checkpoint']}.")
+        request = request.revise(**values)
+    if known.files is not None:
+        comments += name_missing(request.prompt, fields, known.files)
+    return request, comments
 
 
 def _add_checkpoint(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
