@@ -123,3 +123,11 @@ def test_several_styles_can_be_chosen_and_none(form: Form) -> None:
     chosen = form.parse(values(form, styles=["Wrap", "Good"]))
     assert isinstance(chosen, Txt2Img) and chosen.styles == ("Wrap", "Good")
     assert form.parse(values(form, styles=None)) == Txt2Img()
+
+
+def test_override_settings_travel_as_they_are(form: Form) -> None:
+    request = form.parse(values(form, settings={"CLIP_stop_at_last_layers": 2}))
+    assert isinstance(request, Txt2Img) and request.settings == {"CLIP_stop_at_last_layers": 2}
+    bare = form.parse(values(form, settings=None))
+    assert isinstance(bare, Txt2Img) and bare.settings == {}
+    assert form.labels["settings"] == "override_settings" and list(form.labels) == list(form.components)
