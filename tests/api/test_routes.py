@@ -64,6 +64,13 @@ def test_a_picture_is_read_and_its_replay_put_in_line(client: TestClient, studio
     job = client.get(f"{JOBS}/{answer.json()['id']}").json()
     assert job["job"]["kind"] == "replay" and job["job"]["title"] == "a house" and job["request"]["picture"] == record.id
     assert answer.json()["id"] in client.get("/api/v1/state").json()["waiting"]
+    for _ in range(2):
+        claimed = studio._parts.queue.claim("device:0", 1.0)
+        assert claimed is not None
+        studio._parts.queue.end(claimed.id, JobStatus.DONE)
+    state = client.get("/api/v1/state").json()
+    assert [picture["id"] for picture in state["pictures"]] == [record.id]  # a reload shows the pictures still, not an empty gallery
+    assert {job["kind"] for job in state["jobs"]} == {"txt2img", "replay"}
     report = ReplayReport(picture_id=record.id, job_id="x", identical=True, max_difference=0, differing=0, unmatched=(), created=1.0)
     studio._parts.library.put_replay(report)
     assert client.get(f"{where}/replay").json()["identical"] is True

@@ -151,3 +151,11 @@ def test_the_button_on_a_picture_takes_only_the_fields_of_the_second_pass(form: 
     assert hires_fields(form, **fields) == {"hires": Hires(hr_scale=1.5, hr_prompt="larger").model_dump()}
     refused = hires_fields(form, **fields | {"hr_scale": None})
     assert [error["field"] for error in refused["errors"]] == ["hr_scale"]
+
+
+def test_override_settings_travel_as_they_are(form: Form) -> None:
+    request = form.parse(values(form, settings={"CLIP_stop_at_last_layers": 2}))
+    assert isinstance(request, Txt2Img) and request.settings == {"CLIP_stop_at_last_layers": 2}
+    bare = form.parse(values(form, settings=None))
+    assert isinstance(bare, Txt2Img) and bare.settings == {}
+    assert form.labels["settings"] == "override_settings" and list(form.labels) == list(form.components)

@@ -99,7 +99,8 @@ function takeFile(file) {
 
 function onPaste(event) {
   const file = [...event.clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
-  if (!file || event.defaultPrevented || document.querySelector('dialog[open]')) return;
+  const words = event.clipboardData?.types.includes('text/plain') && event.target.closest?.('textarea, input'); // an office program gives both
+  if (!file || words || event.defaultPrevented || document.querySelector('dialog[open]')) return;
   event.preventDefault();
   takeFile(file);
 }
