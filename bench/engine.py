@@ -33,6 +33,11 @@ from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
 
 
+def clock() -> float:
+    """Seconds: of this thread's own CPU time when torch computes on it alone, so that neighbours on the machine do not count; else by the wall."""
+    return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 class NoHashes:
     """Implements `catalog.HashStore`: remembers nothing."""
 
@@ -45,17 +50,17 @@ class NoHashes:
 
 
 class Bare:
-    """Adds up the time inside the bare module calls, by wrapping them."""
+    """Adds up the bare module calls and the time inside them, by wrapping them."""
 
     def __init__(self, components: Components) -> None:
-        self.seconds = 0.0
+        self.seconds, self.calls = 0.0, 0
         modules = components.modules
         self._places = [(modules["unet"], "forward"), (modules["text_encoder"], "forward"), (modules["vae"], "decode")]
 
     @contextmanager
     def counting(self) -> Iterator[Bare]:
         """Wrapped as long as the `with` lasts, from zero."""
-        self.seconds = 0.0
+        self.seconds, self.calls = 0.0, 0
         for module, name in self._places:
             setattr(module, name, self._timed(getattr(module, name)))
         try:
@@ -66,11 +71,12 @@ class Bare:
 
     def _timed(self, call: Callable[..., object]) -> Callable[..., object]:
         def timed(*given: object, **named: object) -> object:
-            started = time.perf_counter()
+            started = clock()
             try:
                 return call(*given, **named)
             finally:
-                self.seconds += time.perf_counter() - started
+                self.seconds += clock() - started
+                self.calls += 1
 
         return timed
 
@@ -95,13 +101,14 @@ def _random_like(name: str, value: Tensor, block: Tensor) -> Tensor:
     return block.repeat(math.ceil(count / len(block)))[:count].reshape(value.shape) / math.sqrt(count / len(value))
 
 
-def _runtime(folder: Path, precision: str) -> Runtime:
+def runtime_of(folder: Path, precision: str) -> Runtime:
+    """A runtime on the CPU whose models are in this folder."""
     registries = Registries()
     register_tables(registries)
     return Runtime(DeviceOptions.model_validate({"use_cpu": True, "precision": precision}), Catalog([folder], NoHashes()), registries)
 
 
-def measure_overhead(table: Table, runtime: Runtime, repeats: int) -> None:
+def measure_overhead(table: Table, runtime: Runtime, repeats: int, model: str = "tiny") -> None:
     """Time outside the modules, of runs with 1 and with 41 steps: their difference is 40 steps, the rest is the picture. Least of n, interleaved."""
     request = Txt2Img(seed=1, width=64, height=64)
     with runtime.shop.manager.lease(runtime.plan(request).checkpoint) as components:
@@ -114,10 +121,10 @@ def measure_overhead(table: Table, runtime: Runtime, repeats: int) -> None:
             for steps in (1, 41):
                 once = request.revise(steps=steps, prompt=f"a house {number} {shown} {steps}")  # a new prompt, so that the text encoder runs too
                 with bare.counting():
-                    started = time.perf_counter()
+                    started = clock()
                     for _ in runtime.generate(once, watched if shown else RunTools()):
                         pass
-                    outside = time.perf_counter() - started - bare.seconds
+                    outside = clock() - started - bare.seconds
                 if number:  # the first round warms up
                     least[shown, steps] = min(outside, least.get((shown, steps), math.inf))
     precision = str(runtime.device.dtype).removeprefix("torch.")
@@ -125,7 +132,7 @@ def measure_overhead(table: Table, runtime: Runtime, repeats: int) -> None:
         step = (least[shown, 41] - least[shown, 1]) / 40
         table.add(f"engine around the bare module calls, a step{words}", step * 1e3, 1.0, "ms")
         table.add(f"engine around the bare module calls, a picture{words}", (least[shown, 1] - step) * 1e3, 20.0, "ms")
-    table.note(f"tiny model, 64 px, {runtime.description}, DPM++ 2M, least of {repeats}, {len(previews)} previews made")
+    table.note(f"{model} model, 64 px, {runtime.description}, DPM++ 2M, least of {repeats}, {len(previews)} previews made")
 
 
 def measure_full(table: Table, runtime: Runtime, repeats: int) -> None:
@@ -137,10 +144,10 @@ def measure_full(table: Table, runtime: Runtime, repeats: int) -> None:
     ratios, totals = [], []
     for number in range(repeats + 1):
         with bare.counting():
-            started = time.perf_counter()
+            started = clock()
             for _ in runtime.generate(request.revise(seed=number, steps=20 if number else 2, prompt=f"a red house {number}")):
                 pass
-            total = time.perf_counter() - started
+            total = clock() - started
         if number:  # the first round warms up
             ratios.append(total / bare.seconds)
             totals.append(total)
@@ -153,10 +160,10 @@ def measure(table: Table) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder, "tiny.safetensors"), TINY)
         for precision in ("full", "auto")[: 1 if table.quick else 2]:
-            runtime = _runtime(Path(folder), precision)
+            runtime = runtime_of(Path(folder), precision)
             measure_overhead(table, runtime, 5 if table.quick else 15)
             runtime.close()
-        runtime = _runtime(Path(folder), "auto")
+        runtime = runtime_of(Path(folder), "auto")
         measure_full(table, runtime, 1 if table.quick else 4)
         runtime.close()
 

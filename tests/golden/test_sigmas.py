@@ -97,6 +97,14 @@ def test_timestep_of_sigma(case: dict) -> None:
     assert rounding.t_of(sigma).item() == case["t_quantized"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_sigma_is_read_as_many_are(name: str) -> None:
+    """Bit for bit, also beyond the ends of the table and on its entries."""
+    model = SigmaTable(torch.from_numpy(ALPHAS[NAMES[name]]))
+    sigmas = torch.cat([torch.linspace(0.001, 20, 4001), model.sigmas, torch.tensor([1e-6, 5000.0])])
+    assert torch.equal(torch.stack([model.t_of(sigma) for sigma in sigmas]), model.t_of(sigmas))
+
+
 def test_alphas() -> None:
     alphas = scaled_linear_alphas(0.00085, 0.012, 1000)
     np.testing.assert_allclose(alphas.numpy(), ALPHAS["sd15_alphas_cumprod"], rtol=1e-6)

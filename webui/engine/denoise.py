@@ -11,7 +11,7 @@ from webui.engine.cancel import CancelToken
 from webui.engine.course import load_function
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Network, Noise, NoiseBetween, SamplerOptions
-from webui.engine.step_hooks import PassHooks
+from webui.engine.step_hooks import PassHooks, StepNetwork
 
 OnStep = Callable[[int, Tensor], None]
 """finished steps, x0 (batch, channels, height, width)"""
@@ -50,7 +50,8 @@ def denoise(
     if cancel.stop:
         return None
     try:
-        result = sampler(network, latents, levels, noise, options or SamplerOptions(), step)
+        asked = network if hooks is None else StepNetwork(network, hooks)  # outside a mask: what plugins change is the sampler's own x
+        result = sampler(asked, latents, levels, noise, options or SamplerOptions(), step)
         return Denoised(result if hooks is None else hooks.after_step(result), partial=False)
     except _Stopped:
         return None if last is None else Denoised(last, partial=True)

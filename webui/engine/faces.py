@@ -15,7 +15,7 @@ from webui.engine.network import GuidedNetwork
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Guided, Network
 from webui.engine.schedules import SigmaTable
-from webui.engine.step_hooks import PassHooks, StepNetwork
+from webui.engine.step_hooks import PassHooks
 
 
 class ConsistencyNetwork:
@@ -72,7 +72,7 @@ def make_network(
     )
     if consistency:
         network = ConsistencyNetwork(network, table)
-    return network if hooks is None else StepNetwork(network, hooks)
+    return network
 
 
 def _each(guided: Guided, change: Callable[[Tensor], Tensor]) -> Guided:

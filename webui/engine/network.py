@@ -64,9 +64,8 @@ class GuidedNetwork:
             base, scale = x, -sigma
         else:
             c_in = 1 / (sigma**2 + 1) ** 0.5
-            c_skip, scale = (1.0, -sigma) if self._prediction == "epsilon" else (c_in**2, -sigma * c_in)
             cond, uncond = self._outputs(x * c_in, self.table.t_of(sigma), sigma)
-            base = c_skip * x
+            base, scale = (x, -sigma) if self._prediction == "epsilon" else (c_in**2 * x, -sigma * c_in)
         return self._guide(self._rows(base) + scale * cond, None if uncond is None else base + scale * uncond, base, sigma)
 
     def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:

@@ -27,6 +27,7 @@ class SigmaTable:
         self.alphas_cumprod = alphas_cumprod.to("cpu", torch.float32)
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5
         self.log_sigmas = self.sigmas.log()
+        self._log_sigmas = self.log_sigmas.numpy()
         self.quantize = quantize
         self.sdxl = sdxl
 
@@ -51,11 +52,21 @@ class SigmaTable:
         log_sigma = sigma.log()
         if self.quantize:
             return self._nearest(log_sigma)
+        if log_sigma.ndim == 0:
+            return torch.tensor(self._between(np.float32(log_sigma.item())))
         last = len(self.log_sigmas) - 1
         low = (torch.searchsorted(self.log_sigmas, log_sigma.reshape(-1), right=True) - 1).clamp(0, last - 1).reshape(log_sigma.shape)
         left, right = self.log_sigmas[low], self.log_sigmas[low + 1]
         weight = ((left - log_sigma) / (left - right)).clamp(0, 1)
         return (1 - weight) * low + weight * (low + 1)
+
+    def _between(self, log_sigma: np.float32) -> np.float32:
+        """`t_of` for one value, as every model call asks it: the same operations on the same bits without a dozen tensors of one number."""
+        table = self._log_sigmas
+        low = min(max(int(table.searchsorted(log_sigma, side="right")) - 1, 0), len(table) - 2)
+        left, right = table[low], table[low + 1]
+        weight = min(max((left - log_sigma) / (left - right), np.float32(0)), np.float32(1))
+        return (np.float32(1) - weight) * np.float32(low) + weight * np.float32(low + 1)
 
     def _nearest(self, log_sigma: Tensor) -> Tensor:
         """Index of the nearest entry by log sigma."""

@@ -9,12 +9,11 @@ from webui.engine.samplers.contract import Network, Noise, OnStep, SamplerOption
 
 def churn(x: Tensor, sigma: Tensor, steps: int, noise: Noise, options: SamplerOptions) -> tuple[Tensor, Tensor]:
     """Karras et al. 2022, algorithm 2, lines 4 to 6: (x with some noise added, the sigma it then has). Nothing is added when s_churn is 0."""
-    gamma = min(options.s_churn / steps, 2**0.5 - 1) if options.s_tmin <= sigma <= options.s_tmax else 0.0
-    eps = noise() * options.s_noise  # drawn also when gamma is 0: later draws of the same generators must not depend on it
-    sigma_hat = sigma * (gamma + 1)
-    if gamma > 0:
-        x = x + eps * (sigma_hat**2 - sigma**2) ** 0.5
-    return x, sigma_hat
+    drawn = noise()  # also when nothing is added: later draws of the same generators must not depend on it
+    if options.s_churn <= 0 or not options.s_tmin <= sigma <= options.s_tmax:
+        return x, sigma
+    sigma_hat = sigma * (min(options.s_churn / steps, 2**0.5 - 1) + 1)
+    return x + drawn * options.s_noise * (sigma_hat**2 - sigma**2) ** 0.5, sigma_hat
 
 
 def sample_euler(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
