@@ -30,7 +30,7 @@ class OutputSettings(Frozen):
         bool, Checkbox(label="Save interrupted pictures", info="Keep the partial picture when a job is interrupted or skipped; A1111 throws it away.")
     ] = True
     save_images_before_highres_fix: Annotated[
-        bool, Checkbox(label="Save the first pass of hires fix", info="As a picture beside the finished one: …-before-highres-fix.")
+        bool, Checkbox(label="Save the first pass of hires fix", info="As a picture of its own, “…-before-highres-fix”.")
     ] = False
     save_txt: Annotated[bool, Checkbox(label="Text file beside each picture", info="Write the infotext into a .txt file as well.")] = False
     jpeg_quality: Annotated[
@@ -71,7 +71,7 @@ class OutputSettings(Frozen):
     ] = 8
     filenames_max_length: Annotated[
         int, Field(ge=1, le=200),
-        Slider(label="Longest part of a name", info="Characters that one word in brackets may give.", minimum=1, maximum=200, step=1),
+        Slider(label="Longest part of a name", info="Characters that one word of a pattern may give.", minimum=1, maximum=200, step=1),
     ] = 128
     outdir_samples: Annotated[Folder, TextBox(label="Folder for all pictures", info="Below the outputs folder. Empty: the folder of each kind.")] = ""
     outdir_txt2img_samples: Annotated[Folder, TextBox(label="Folder for txt2img pictures", info="Below the outputs folder.")] = "txt2img-images"

@@ -42,8 +42,8 @@ class PromptSettings(Frozen):
     use_old_hires_fix_width_height: Annotated[
         bool,
         Checkbox(
-            label="Old meaning of width and height in hires fix",
-            info="As A1111 before 1.0: they are those of the finished picture, the first pass has about 512² pixels.",
+            label="Old sizes of hires fix",
+            info="As A1111 before 1.0: width and height are those of the finished picture, the first pass has about 512² pixels.",
         ),
     ] = False
     pad_cond_uncond: Annotated[
