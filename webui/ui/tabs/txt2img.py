@@ -106,7 +106,8 @@ def _place_actions(form: Form, studio: Studio) -> tuple[gr.Button, gr.Button]:
             gr.Button(word("skip"), elem_id=f"{TAB}_skip", interactive=False, min_width=80)
         gr.HTML("", elem_id=f"{TAB}_generate_note", padding=False)
         with gr.Row(elem_id=f"{TAB}_styles_row"):
-            form.place("styles", min_width=100)
+            form.place("styles", min_width=120)
+        with gr.Row(elem_id=f"{TAB}_tools"):
             apply = gr.Button("📋", elem_id=f"{TAB}_style_apply", elem_classes="tool", min_width=40)
             gr.Button("🖌", elem_id=f"{TAB}_styles_edit_button", elem_classes="tool", min_width=40)
             gr.Button("↙", elem_id="paste", elem_classes="tool", min_width=40)
