@@ -32,18 +32,19 @@ def sample_dpm_fast(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, o
 def sample_dpm_adaptive(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, options: SamplerOptions, step: OnStep) -> Tensor:
     """x at the smallest sigma of the range. Orders 2 and 3 are compared after every step: too far apart, and a shorter one is tried instead."""
     time, end = -math.log(sigmas[0]), -math.log(sigmas[-2])
-    h, lower, number = FIRST_STEP, x, 0
+    h, size, number = FIRST_STEP, x.abs(), 0
     exponent = 1 / (1.5 if options.eta else 3)
     while time < end - 1e-5:
         target = min(end, time + h)
         down, up = _down_and_up(time, target, end, options.eta)
         solver = _Singlestep(network, x, time, down)
         low, high = solver.solve(2, r=1 / 3), solver.solve(3)
-        allowed = (RTOL * torch.maximum(low.abs(), lower.abs())).clamp_min(ATOL)
+        size_low = low.abs()
+        allowed = (RTOL * torch.maximum(size_low, size)).clamp_min(ATOL)
         error = float(torch.linalg.norm((low - high) / allowed)) / x.numel() ** 0.5
         factor = 1 + math.atan((1 / (error + 1e-8)) ** exponent - 1)
         if factor >= ACCEPT:
-            lower = low
+            size = size_low
             x = high + (up * options.s_noise) * noise()
             time = target
         h *= factor
@@ -72,12 +73,15 @@ class _Singlestep:
         self.sigma = torch.tensor(math.exp(-time))
         self.x0 = network.x0(x, self.sigma).value
         self._eps = (x - self.x0) / self.sigma
+        self._first: Tensor | None = None
 
     def solve(self, order: int, r: float | None = None) -> Tensor:
         """x at the target. `r` is where the inner point lies (1/2 for order 2, 1/3 and 2/3 for order 3)."""
         h = self._target - self._time
         sigma = math.exp(-self._target)
-        first = self._x - (sigma * math.expm1(h)) * self._eps
+        if self._first is None:
+            self._first = self._x - (sigma * math.expm1(h)) * self._eps
+        first = self._first
         if order == 1:
             return first
         if order == 2:
@@ -89,11 +93,13 @@ class _Singlestep:
         there = self._eps_at(r2, (r2 / r1 * inner) * difference)
         return first - (sigma / r2 * (math.expm1(h) / h - 1)) * (there - self._eps)
 
-    def _eps_at(self, r: float, correction: Tensor | float = 0.0) -> Tensor:
+    def _eps_at(self, r: float, correction: Tensor | None = None) -> Tensor:
         """The slope at the inner point that lies r of the way. Asked once."""
         if r not in self._known:
             h = self._target - self._time
             sigma = math.exp(-(self._time + r * h))
-            x = self._x - (sigma * math.expm1(r * h)) * self._eps - sigma * correction
+            x = self._x - (sigma * math.expm1(r * h)) * self._eps
+            if correction is not None:
+                x = x - sigma * correction
             self._known[r] = (x - self._network.x0(x, torch.tensor(sigma), ahead=True).value) / sigma
         return self._known[r]
