@@ -107,11 +107,12 @@ def _goes_on(library: Library, folder: Path) -> None:
     queue = JobQueue(library, lambda event: None)
     outputs = Outputs(folder / "outputs", folder / "unsaved", library, lambda checkpoint: None)
     for job in [job for job in library.last_ended(1000) if job.status is JobStatus.INTERRUPTED]:
-        assert isinstance(job.request, Txt2Img)
+        request = job.request
+        assert isinstance(request, Txt2Img)
         before = {record.key for record in library.pictures_of(job.id)}
         engine = PaintEngine()
         job = queue.requeue(job.id)
-        records = JobRun(job, engine, outputs, library, lambda event: None, CancelToken(), MachineSettings()).generate(job.request)
+        records = JobRun(job, engine, outputs, library, lambda event: None, CancelToken(), MachineSettings()).generate(request)
         assert [record.key for record in records] == [str(index) for index in range(6)]
         assert len(engine.made) <= 6 - len(before) // 2 * 2
     outputs.close()
