@@ -63,13 +63,13 @@ def test_a_checkpoint_that_is_not_here_is_named_with_its_hash_and_not_pasted() -
     assert "checkpoint" not in found.values
     assert any("“gone” [0123456789] is not here" in text for text in found.comments)
     silent = own(Txt2Img(checkpoint="gone.safetensors"), line="")
-    assert "checkpoint" not in silent.values and any("gone.safetensors" in text for text in silent.comments)
+    assert "checkpoint" not in silent.values and any("“gone” is not here" in text for text in silent.comments)
 
 
 def test_a_checkpoint_under_another_name_is_found_by_its_hash() -> None:
     line = LINE.replace("abababab00", "ababababab").replace("some model", "old name")
     found = own(Txt2Img(checkpoint="old name.safetensors"), line=line)
-    assert found.values["checkpoint"] == CHECKPOINT.name and found.comments == ()
+    assert found.values["checkpoint"] == CHECKPOINT.name and found.comments == (f"The checkpoint old name.safetensors is here as {CHECKPOINT.name}.",)
 
 
 def test_styles_that_changed_are_written_into_the_prompts_with_those_before_them() -> None:

@@ -62,16 +62,11 @@ def _with_texts(request: Txt2Img, known: Known, comments: list[str]) -> Txt2Img:
 
 
 def _fit_to_server(values: dict[str, JsonValue], found: Metadata, known: Known, comments: list[str]) -> None:
-    """The line beside the request tells what the request leaves to the server: the checkpoint by its hash, and the settings of that time."""
+    """The line beside the request tells what the request leaves to the server: the settings of that time."""
     overrides = dict(found.request.settings) if found.request else {}
     line, more = to_request(found.fields, known)
-    comments += more
+    comments += [text for text in more if text not in found.comments]
     overrides |= line.settings
-    if found.fields.keys() & {"Model", "Model hash"}:
-        values["checkpoint"] = line.checkpoint if "checkpoint" in line.model_fields_set else ""
-    elif values.get("checkpoint") not in {item.name for item in known.checkpoints}:
-        comments.append(f"The checkpoint “{str(values.get('checkpoint'))[:200]}” is not here; the one in use stays.")
-        values["checkpoint"] = ""
     values["settings"] = _overrides(overrides, known, comments)
     for field, noun, names in (
         ("sampler", "sampler", {spec.name for spec in known.samplers}), ("scheduler", "schedule type", {entry.label for entry in known.schedulers}),
