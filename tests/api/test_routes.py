@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
+from webui.schema.model import Suggestions
 from webui.schema.result import PictureRecord, ReplayReport
 from webui.services.library import Draft
 from webui.services.studio import Studio
@@ -358,3 +359,13 @@ def test_the_save_button_writes_log_csv_only_if_wanted(client: TestClient, studi
     client.patch("/api/v1/settings", json={"save_write_log_csv": True})
     client.post(f"/api/v1/pictures/{record.id}/save")
     assert (data / "kept" / "log.csv").is_file()
+
+
+def test_a_page_begins_with_what_the_default_checkpoint_suggests(client: TestClient, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = studio.checkpoints()[0]
+    suggests = Suggestions(prompts=("a red house", "a cat"), width=256, height=320, cfg_scale=5)
+    monkeypatch.setattr(studio, "checkpoints", lambda: [own.revise(suggests=suggests)])
+    monkeypatch.setattr(studio, "default_checkpoint", lambda: own.name)
+    client.put("/api/v1/defaults", json={"height": 512})
+    form = client.get("/api/v1/page").json()["form"]
+    assert form == {"prompt": {"value": "a red house"}, "width": {"value": 256}, "height": {"value": 512}, "cfg_scale": {"value": 5.0}}

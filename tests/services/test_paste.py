@@ -23,7 +23,7 @@ def test_a_foreign_line_gives_only_the_fields_it_speaks_of() -> None:
     found = read_metadata(png({"parameters": LINE, "Title": "mine"}), KNOWN)
     assert found.values == {
         "prompt": "a cat", "negative_prompt": "dog", "steps": 20, "sampler": "Euler a", "scheduler": "Automatic", "cfg_scale": 7.0, "seed": 5,
-        "width": 512, "height": 768, "checkpoint": CHECKPOINT.name, "settings": {},
+        "width": 512, "height": 768, "checkpoint": CHECKPOINT.name, "enable_hr": False, "settings": {},
     }
     assert found.chunks == {"parameters": LINE, "Title": "mine"} and (found.width, found.height) == (32, 24)
 

@@ -139,7 +139,7 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings)
     table = make_table(components.alphas_cumprod, part, settings)
     course = make_course(part, table, settings)
-    hooks = PassHooks(run.hearing, run.plan.request, part) if run.hearing else None
+    hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
     network = make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,

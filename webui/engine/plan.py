@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from webui.engine.hires import HiresSize, check_hires, hires_extras, size_of
+from webui.engine.prompt.reading import check_prompt
 from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
@@ -174,6 +175,19 @@ def prompt_fields(request: Txt2Img, part: Pass) -> tuple[str, str]:
 def hires_prompts(request: Txt2Img) -> tuple[str, str]:
     """Prompt and negative prompt of the second pass, styles applied."""
     return apply_styles(request.hr_prompt or request.prompt, request.hr_negative_prompt or request.negative_prompt, request.style_texts)
+
+
+def check_prompts(request: Txt2Img, registries: Registries, settings: PictureSettings) -> None:
+    """Raise `PromptError` at its field for a prompt of either pass that cannot be read."""
+    calls = request.steps * (2 if registries.samplers.get(request.sampler).second_order else 1)
+    first = Timing(calls, old=settings.use_old_scheduling)
+    for text, field in zip(apply_styles(request.prompt, request.negative_prompt, request.style_texts), ("prompt", "negative_prompt"), strict=True):
+        check_prompt(text, first, settings, field)
+    if request.enable_hr:
+        order = 2 if registries.samplers.get(request.hr_sampler or request.sampler).second_order else 1
+        second = Timing(calls, (request.hr_second_pass_steps or request.steps) * order, old=settings.use_old_scheduling)
+        for text, field in zip(hires_prompts(request), ("hr_prompt", "hr_negative_prompt"), strict=True):
+            check_prompt(text, second, settings, field)
 
 
 def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Registries) -> tuple[Pass, Pass]:

@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.engine.hires import check_hires
-from webui.engine.plan import hires_prompts
+from webui.engine.plan import check_prompts
 from webui.engine.prompt.hints import Hint, prompt_hints
-from webui.engine.prompt.reading import COUNTED_CALLS, check_prompt, count_tokens
-from webui.engine.prompt.schedule import Timing
+from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
@@ -31,7 +30,7 @@ from webui.schema.model import Checkpoint
 from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
 from webui.schema.result import PictureRecord, PictureView, ReplayReport
 from webui.schema.sections import describe_settings
-from webui.schema.settings import PictureSettings, Settings
+from webui.schema.settings import Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
@@ -143,7 +142,8 @@ class Studio:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
         check_hires(request, self.registries, snapshot)
-        self._check_prompts(request, snapshot)
+        if not request.script:  # a script may write other prompts; the engine checks those
+            check_prompts(request, self.registries, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
         if wants_hash(snapshot):
             self._parts.hasher.ask(self._parts.catalog.get(request.checkpoint))  # now, so that it goes on beside the loading
@@ -179,21 +179,6 @@ class Studio:
             self.images.open(ref)
         except WebuiError as error:
             raise RequestError(error.message, field=field, hint=error.hint) from error
-
-    def _check_prompts(self, request: Txt2Img, snapshot: PictureSettings) -> None:
-        if request.script:  # it may write other prompts; the engine checks those
-            return
-        calls = request.steps * (2 if self.registries.samplers.get(request.sampler).second_order else 1)
-        timing = Timing(calls, old=snapshot.use_old_scheduling)
-        prompt, negative_prompt = apply_styles(request.prompt, request.negative_prompt, request.style_texts)
-        check_prompt(prompt, timing, snapshot)
-        check_prompt(negative_prompt, timing, snapshot, "negative_prompt")
-        if request.enable_hr:
-            order = 2 if self.registries.samplers.get(request.hr_sampler or request.sampler).second_order else 1
-            timing = Timing(calls, (request.hr_second_pass_steps or request.steps) * order, old=snapshot.use_old_scheduling)
-            prompt, negative_prompt = hires_prompts(request)
-            check_prompt(prompt, timing, snapshot, "hr_prompt")
-            check_prompt(negative_prompt, timing, snapshot, "hr_negative_prompt")
 
     def enlarge_picture(self, picture_id: int, hires: Hires) -> Job:
         """A1111's button ✨: only the second pass, on a finished picture, with its own prompt and seed, as `hires` says. Raises `WebuiError`."""
@@ -345,7 +330,18 @@ class Studio:
         """What a page must know before it is drawn: its settings, what its form begins with, and what was wrong with that."""
         settings = self.settings().model_dump(mode="json", include=set(PageSettings.model_fields))
         looks, complaints = self._parts.defaults.read()
+        for name, value in self._suggested().items():
+            looks.setdefault(name, {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}
+
+    def _suggested(self) -> dict[str, Any]:
+        """What the file of the default checkpoint suggests for a form in which nothing was chosen yet: its first prompt, its size, its guidance."""
+        name = self.default_checkpoint()
+        entry = next((item for item in self.checkpoints() if item.name == name), None)
+        suggests = entry.suggests if entry else None
+        if suggests is None:
+            return {}
+        return {"prompt": next(iter(suggests.prompts), ""), **suggests.model_dump(exclude={"prompts"}, exclude_none=True)}
 
     def save_defaults(self, values: dict[str, Any]) -> None:
         """Make these values of the form what it begins with. Raises `RequestError` at the field."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from webui.engine.sampler_names import SAME_SAMPLER, SAME_SCHEDULE, hires_names_of_infotext
 from webui.schema.errors import field_errors
-from webui.schema.generation import Txt2Img
+from webui.schema.generation import Hires, Txt2Img
 from webui.schema.model import Checkpoint
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
@@ -132,11 +132,13 @@ def _add_sampler(values: dict[str, Any], fields: Mapping[str, Any], known: Known
 
 
 def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
-    """The second pass, when the line tells of one: a denoising strength alone is that of img2img."""
+    """The second pass, when the line tells of one: a denoising strength alone is that of img2img. A line without one switches it off."""
     size = any(key in fields for key in ("Hires upscale", "Hires upscaler")) or values.get("hr_resize_x") or values.get("hr_resize_y")
-    if "Denoising strength" not in fields or not size:
+    values["enable_hr"] = "Denoising strength" in fields and bool(size)
+    if not values["enable_hr"]:
+        for name in Hires.model_fields.keys() - {"enable_hr", "denoising_strength"}:
+            values.pop(name, None)
         return
-    values["enable_hr"] = True
     if values.get("hr_cfg") == values.get("cfg_scale"):
         values.pop("hr_cfg", None)
     if known.samplers and known.schedulers:

@@ -66,6 +66,7 @@ def place_tab(form: Form, studio: Studio) -> None:
         with gr.Column(elem_id=f"{TAB}_prompt_container", scale=6):
             _place_prompt(form, "prompt", f"{TAB}_token_counter")
             _place_prompt(form, "negative_prompt", f"{TAB}_negative_token_counter")
+            gr.HTML("", elem_id=f"{TAB}_examples", padding=False)
         buttons = _place_actions(form, studio)
     with gr.Row(elem_id=f"{TAB}_body"):
         with gr.Column(elem_id=f"{TAB}_settings", scale=1):

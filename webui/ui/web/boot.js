@@ -11,6 +11,7 @@
     if (draft[path] === value) return;
     Object.assign(draft, read('easel.draft') || {}, { [path]: value }); // other tabs keep their fields in the same draft
     try { localStorage.setItem('easel.draft', JSON.stringify(draft)); } catch { /* storage is full or forbidden: the page works without it */ }
+    document.dispatchEvent(new CustomEvent('easel:keep', { detail: path }));
   };
   // Filled in by main.js; until it has loaded, what Gradio calls must not fail.
   easel.answered = (answer) => { easel.early = answer; };

@@ -1,6 +1,7 @@
 // Starts everything once Gradio has drawn the page: the views, the event stream, the keys.
 
 import { button, byId, icon, present } from './dom.js';
+import { mountExamples } from './examples.js';
 import { mountPaste } from './paste.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
@@ -35,6 +36,7 @@ function start() {
   applyPageSettings();
   offerOldForm();
   mountPaste();
+  mountExamples();
   byId('easel_tools').replaceChildren(mountQueue(), theme);
   document.addEventListener('keydown', onKey, true);
   loadCheckpoints();

@@ -50,7 +50,8 @@ function fill(current) {
   return paths.map((path) => filled[path]);
 }
 
-async function change(values) {
+// Sets fields by path, as one step of undo.
+export async function change(values) {
   done.push(await put(values));
   if (done.length > KEPT) done.shift();
   undone.length = 0;
