@@ -366,6 +366,6 @@ def test_a_page_begins_with_what_the_default_checkpoint_suggests(client: TestCli
     suggests = Suggestions(prompts=("a red house", "a cat"), width=256, height=320, cfg_scale=5)
     monkeypatch.setattr(studio, "checkpoints", lambda: [own.revise(suggests=suggests)])
     monkeypatch.setattr(studio, "default_checkpoint", lambda: own.name)
-    client.put("/api/v1/defaults", json={"height": 512})
+    client.put("/api/v1/defaults", json={"height": 640})
     form = client.get("/api/v1/page").json()["form"]
-    assert form == {"prompt": {"value": "a red house"}, "width": {"value": 256}, "height": {"value": 512}, "cfg_scale": {"value": 5.0}}
+    assert form == {"prompt": {"value": "a red house"}, "width": {"value": 256}, "height": {"value": 640}, "cfg_scale": {"value": 5.0}}

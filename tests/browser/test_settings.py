@@ -137,6 +137,7 @@ def test_hidden_samplers_leave_only_the_list(open_page: Open, server: Server) ->
     expect(page.locator(".toast")).to_contain_text("Reload the page")
     page.click("#settings_restart_gradio")
     page.wait_for_selector("html[data-easel=ready]")
+    page.get_by_role("tab", name="txt2img").click()  # the page opens where it was left
     names = offered(page, "txt2img_sampling")
     assert "Euler" not in names and "Euler a" in names and "DPM++ 2M" in names  # what is chosen stays
     assert "Karras" not in offered(page, "txt2img_scheduler")
