@@ -237,10 +237,9 @@ def main(argv: list[str]) -> int:
         environment, rest, own = read_flags(words)
         if command == "doctor":
             return hand_over([sys.executable, os.path.join(ROOT, "tools", "doctor.py"), environment.folder, *rest])
-        fresh = "--skip-install" not in own and set_up(environment, "dev" if command == "test" else "run", "--reinstall" in own)
+        if "--skip-install" not in own:
+            set_up(environment, "dev" if command == "test" else "run", "--reinstall" in own)
         python = environment.python if os.path.isfile(environment.python) else sys.executable
-        if command == "setup" or (fresh and command == "run"):
-            make_stand_in(python, rest)
         if command == "setup":
             say("Easel is set up. Start it with: python launch.py")
             return 0
@@ -412,21 +411,6 @@ def pip_trouble(said: str, environment: Environment) -> Trouble:
             return Trouble(message.format(**words), repair.format(**words))
     last = "\n  ".join(said.strip().splitlines()[-6:])
     return Trouble(f"pip failed. Its last words:\n  {last}", f"All of it is in {environment.log}. Start again, or try --reinstall.")
-
-
-def make_stand_in(python: str, rest: list[str]) -> None:
-    """With no checkpoint at all, write the tiny random-weight one, so that the first click draws something. Never into a folder somebody named."""
-    named = {word.partition("=")[0] for word in rest} & {"--data-dir", "--models-dir", "--ckpt", "--ckpt-dir"}
-    folder, tool = os.path.join(ROOT, "models", "Stable-diffusion"), os.path.join(ROOT, "tools", "random_checkpoint.py")
-    present = [name for _, _, names in os.walk(folder, followlinks=True) for name in names if name.endswith((".safetensors", ".ckpt"))]
-    if named or present or not os.path.isfile(tool):
-        return
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "random-tiny.safetensors")
-    if ask([python, tool, path], timeout=600) is not None:
-        say(f"There was no checkpoint, so {path} was made: random weights, it draws patterns only. Put a Stable Diffusion checkpoint beside it.")
-    else:
-        say("There is no checkpoint yet, and the stand-in could not be made. Put a Stable Diffusion checkpoint into models/Stable-diffusion.")
 
 
 def test_arguments(rest: list[str]) -> list[str]:

@@ -252,19 +252,6 @@ def test_python_38_can_read_the_launcher():
         assert imported <= set(sys.stdlib_module_names) | {"launch"}
 
 
-def test_the_stand_in_is_made_only_where_there_is_no_checkpoint(project):
-    project.fake_environment()
-    (project.folder / "tools" / "random_checkpoint.py").write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).write_text('weights')\n")
-    stand_in = project.folder / "models" / "Stable-diffusion" / "random-tiny.safetensors"
-    project.launch("setup", "--models-dir", "/elsewhere")
-    assert not stand_in.exists()
-    assert "random weights" in project.launch("setup").stdout
-    assert stand_in.read_text() == "weights"
-    stand_in.rename(stand_in.with_name("mine.ckpt"))
-    assert "random weights" not in project.launch("setup").stdout
-    assert not stand_in.exists()
-
-
 def test_progress_names_the_download_and_what_has_arrived(tmp_path, capsys):
     progress = launch.Progress(str(tmp_path), str(tmp_path / "site-packages"))
     (tmp_path / "torch.whl").write_bytes(b"x" * 3_000_000)
