@@ -1,6 +1,6 @@
 """Makes the pictures of the README: `python tools/screenshots.py [--data-dir DIR] [--steps N]`. Starts a server of its own, generates, photographs.
 
-Without --data-dir a throw-away folder with a tiny random-weight checkpoint is used. Needs Chromium.
+Without --data-dir a throw-away folder with the demo model is used. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-PROMPT = "a red house on a hill, golden evening light"
+PROMPT = "a big red mushroom on green hills"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 1.5}
 
 
@@ -84,7 +84,7 @@ def take(browser: Browser, url: str, steps: int) -> None:
     phone.wait_for_selector(".stage .picture")
     photograph(phone, "phone.png")
 
-    for prompt in ("a harbour at dawn, boats, mist", "a lighthouse in a storm", "a garden in spring, watercolour"):
+    for prompt in ("a white boat by the sea", "a purple balloon by day", "a yellow star in the night sky"):
         page.fill("#txt2img_prompt textarea", prompt)
         page.click("#txt2img_generate")
     page.emulate_media(color_scheme="dark")
@@ -108,9 +108,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         data = options.data_dir or Path(folder)
         if options.data_dir is None:
-            weights = data / "models" / "Stable-diffusion" / "random-tiny.safetensors"
-            weights.parent.mkdir(parents=True)
-            subprocess.run([sys.executable, "tools/random_checkpoint.py", str(weights)], cwd=ROOT, check=True)
+            (data / "models").mkdir()
+            shutil.copytree(ROOT / "models" / "Stable-diffusion", data / "models" / "Stable-diffusion")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with served(data) as url:
             take(browser, url, options.steps)
