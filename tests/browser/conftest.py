@@ -19,7 +19,7 @@ FLAGS = [
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-expect.set_options(timeout=15_000)  # a busy machine is no failure
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,7 +80,7 @@ class Guarded:
         """A new profile: own storage, English, a laptop's window."""
         settings = {"viewport": {"width": 1360, "height": 900}, "locale": "en-US"} | options
         context = self.browser.new_context(**settings)  # pyright: ignore[reportArgumentType]
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)  # a busy machine is no failure
         context.on("console", lambda message: self._note(message.type == "error", f"console: {message.text} {message.location}"))
         context.on("weberror", lambda error: self._note(True, f"page error: {error.error}"))
         context.on("request", lambda request: self._note(urlsplit(request.url).hostname not in ("127.0.0.1", None), f"external: {request.url}"))
