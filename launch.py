@@ -291,10 +291,10 @@ def read_flags(words: list[str]) -> tuple[Environment, list[str], set[str]]:
     return Environment(os.path.expanduser(folder)), rest, own
 
 
-def set_up(environment: Environment, kind: str, anew: bool) -> bool:
-    """Bring the environment up to the requirements; True when something was done. Every step may be interrupted: the next start repairs it."""
+def set_up(environment: Environment, kind: str, anew: bool) -> None:
+    """Bring the environment up to the requirements. Every step may be interrupted: the next start repairs it."""
     if not anew and environment.current(kind):
-        return False
+        return
     with locked(environment.folder + ".lock"):
         fault = environment.fault()
         check_disk(environment)
@@ -311,7 +311,6 @@ def set_up(environment: Environment, kind: str, anew: bool) -> bool:
             run_pip(environment, ["--index-url", index, *torch_lines()])
         run_pip(environment, ["-r", environment.requirements(kind)])
         environment.stamp(kind)
-    return True
 
 
 @contextlib.contextmanager

@@ -117,7 +117,8 @@ class UNetTraining:
             noisy, noise, ratio = reduce(noisy), reduce(noise) / NOISE_SPREAD, ratio / NOISE_SPREAD**2
         with torch.no_grad():
             context = self.text_encoder(tokenize(captions).to(self.device)).last_hidden_state
-        whole = (noisy.to(self.device), timesteps.to(self.device), context, noise.to(self.device), weigh(ratio).to(self.device) / len(numbers))
+        weights = weigh(ratio)
+        whole = (noisy.to(self.device), timesteps.to(self.device), context, noise.to(self.device), weights.to(self.device) / len(numbers))
         parts = zip(*(tensor.chunk(self.workers) for tensor in whole), strict=True)
         answers = list(self.pool.map(lambda part: self._gradients(*part), parts))
         for parameter, *gradients in zip(self.parameters, *(gradients for gradients, _ in answers), strict=True):
@@ -127,7 +128,7 @@ class UNetTraining:
         self.optimizer.step(self._share_of_rate(step), self.pool)
         self._follow(step)
         high = timesteps.cpu() > 700
-        loss = (errors * weigh(ratio)).mean()
+        loss = (errors * weights).mean()
         return {"loss": loss.item(), "error": errors.mean().item(), "x0_high": (errors / ratio)[high].mean().item() if high.any() else 0.0}
 
     def _gradients(self, noisy: Tensor, timesteps: Tensor, context: Tensor, noise: Tensor, weights: Tensor) -> tuple[Gradients, Tensor]:

@@ -56,12 +56,9 @@ class Run:
     components: Components
     shop: Workshop
     tools: RunTools
+    report: Reporter
     hearing: Hearing | None
     """Plugins that listen inside the loop, or None."""
-
-    def report(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
-        """Tell the caller; see `_Reporter`."""
-        _Reporter(self.plan, self.tools)(phase, batch, part, step)
 
 
 def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
@@ -71,14 +68,14 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     A skipped batch gives its partial pictures (or none), then the next batch begins. Raises `ModelError` for a model that cannot be used.
     """
     tools.cancel.raise_if_interrupted()
-    report = _Reporter(plan, tools)
+    report = Reporter(plan, tools)
     hearing = shop.host.listen(*POINTS) if shop.host else None
     with shop.manager.lease(plan.checkpoint, tools.machine.sd_checkpoints_limit, lambda: report("loading", plan.batches[0])) as components:
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
             tools.cancel.begin_batch()
-            canvas = _paint(Run(plan, components, shop, tools, hearing), batch)
+            canvas = _paint(Run(plan, components, shop, tools, report, hearing), batch)
             if canvas is None:
                 tools.cancel.raise_if_interrupted()
                 continue
@@ -118,12 +115,13 @@ def _enlarge(run: Run, to: Enlarge, canvas: Canvas | None) -> tuple[Tensor, Sequ
     """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from where those had to be made."""
     components, tools, given = run.components, run.tools, run.plan.request.firstpass_image
     latent = to.upscaler.latent_mode is not None
-    if canvas is None and given is not None:
+    if given is not None:
         image = tools.open_image(given)
         if latent:
             return enlarge_latents(encode_image(components, image), to), [image]
         return enlarge_images(components, [to_image(to_pixels(image))], to), [image]
-    latents = canvas.denoised.latents if canvas else torch.empty(0)
+    assert canvas is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
+    latents = canvas.denoised.latents
     images = [_develop(components, one) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
     return enlarge_latents(latents, to) if latent else enlarge_images(components, images, to), images
 
@@ -178,21 +176,21 @@ def _end(previews: PreviewRun | None) -> None:
         previews.end()
 
 
-class _Reporter:
+class Reporter:
     """Turns "phase, batch, pass, step of it" into the `Step` that the caller gets: steps of all passes count, and a step is as dear as its pixels.
     Decoding comes when all is done."""
 
     def __init__(self, plan: Plan, tools: RunTools) -> None:
         self._pictures = len(plan.seeds)
         self._todo = plan.todo
+        self._steps = [part.steps for part in plan.todo]
+        self._costs = [part.steps * part.width * part.height for part in plan.todo]
         self._report = tools.report
 
     def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
-        todo = self._todo
-        over = todo[: todo.index(part)] if part else ()
+        """Tell the caller."""
+        over = self._todo.index(part) if part else 0
         if phase == "decoding":
-            over, step = todo, 0
-        costs = [one.steps * one.width * one.height for one in todo]
-        done = sum(costs[: len(over)]) + (step * part.width * part.height if part else 0)
-        steps = sum(one.steps for one in todo)
-        self._report(Step(phase, batch.first, self._pictures, sum(one.steps for one in over) + step, steps, done / sum(costs)))
+            over, step = len(self._todo), 0
+        done = sum(self._costs[:over]) + (step * part.width * part.height if part else 0)
+        self._report(Step(phase, batch.first, self._pictures, sum(self._steps[:over]) + step, sum(self._steps), done / sum(self._costs)))

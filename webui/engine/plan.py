@@ -69,7 +69,7 @@ class Pass:
     @property
     def calls(self) -> int:
         """Model calls: what prompts are scheduled by. Two a step for samplers of second order."""
-        return self.steps * (2 if self.sampler.second_order else 1)
+        return calls_of(self.steps, self.sampler)
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,18 @@ def make_plan(
     if not request.enable_hr:
         extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings))
         return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
-    first, second = passes = _two_passes(request, only, size_of(request, settings), registries)
-    differing = [text if text != base else None for text, base in zip(hires_prompts(request), (prompts[0], negatives[0]), strict=True)]
+    sizes = size_of(request, settings)
+    first, second = passes = _two_passes(request, only, sizes, registries)
+    differing = [texts[0] if texts[0] != base else None for texts, base in zip(hires, (prompts[0], negatives[0]), strict=True)]
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
-    fields = hires_extras(request, size_of(request, settings), (differing[0], differing[1]), label)
+    fields = hires_extras(request, sizes, (differing[0], differing[1]), label)
     extras = dict((*seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings)))
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, passes, batches, tuple(extras.items()))
+
+
+def calls_of(steps: int, sampler: SamplerSpec) -> int:
+    """Model calls of so many steps."""
+    return steps * (2 if sampler.second_order else 1)
 
 
 def timing_of(part: Pass, settings: PictureSettings) -> Timing:
@@ -179,13 +185,13 @@ def hires_prompts(request: Txt2Img) -> tuple[str, str]:
 
 def check_prompts(request: Txt2Img, registries: Registries, settings: PictureSettings) -> None:
     """Raise `PromptError` at its field for a prompt of either pass that cannot be read."""
-    calls = request.steps * (2 if registries.samplers.get(request.sampler).second_order else 1)
+    calls = calls_of(request.steps, registries.samplers.get(request.sampler))
     first = Timing(calls, old=settings.use_old_scheduling)
     for text, field in zip(apply_styles(request.prompt, request.negative_prompt, request.style_texts), ("prompt", "negative_prompt"), strict=True):
         check_prompt(text, first, settings, field)
     if request.enable_hr:
-        order = 2 if registries.samplers.get(request.hr_sampler or request.sampler).second_order else 1
-        second = Timing(calls, (request.hr_second_pass_steps or request.steps) * order, old=settings.use_old_scheduling)
+        more = calls_of(request.hr_second_pass_steps or request.steps, registries.samplers.get(request.hr_sampler or request.sampler))
+        second = Timing(calls, more, old=settings.use_old_scheduling)
         for text, field in zip(hires_prompts(request), ("hr_prompt", "hr_negative_prompt"), strict=True):
             check_prompt(text, second, settings, field)
 
