@@ -138,6 +138,17 @@ class Txt2Img(GenerationRequest, Hires):
     firstpass_image: ImageRef | None = None
     """A finished picture that stands for the first pass, so that only the second is run (the button ✨); `width` and `height` are its size."""
 
+    def without_script(self) -> Txt2Img:
+        """The request as the engine itself runs it: without the script that asked, and what that script was told."""
+        return self.model_copy(update={"script": "", "ext": {key: values for key, values in self.ext.items() if key != self.script}})
+
+    def single(self, index: int) -> Txt2Img:
+        """The picture `index` of a run by itself: the seed, or with a variation its seed, is counted on as in `engine.plan`. How many pictures to
+        make stays as it is."""
+        count = "subseed" if self.subseed_strength else "seed"
+        seed = getattr(self, count)
+        return self.without_script().model_copy(update={count: seed + index if seed >= 0 else seed})
+
 
 class HashCheckpoint(Frozen):
     """Compute the sha256 of a checkpoint, for the metadata of its pictures. Reads the whole file, so it has a lane of its own."""

@@ -39,9 +39,7 @@ def plan_replay(record: PictureRecord, found: Metadata) -> Replay:
             f"The checkpoint “{named[:200]}”{f' [{short}]' if short else ''} is not here.", field="checkpoint",
             hint="Put the file into models/Stable-diffusion and replay again.",
         )
-    request = found.request
-    ext = {key: values for key, values in request.ext.items() if key != request.script}
-    request = request.revise(checkpoint=checkpoint, script="", ext=ext)
+    request = found.request.without_script().revise(checkpoint=checkpoint)
     unmatched = list(found.comments)
     if found.index is None:
         unmatched.insert(0, "The file has no request of Easel's in it; A1111's line was used.")

@@ -189,14 +189,12 @@ class Studio:
         if not isinstance(request, Txt2Img):
             raise RequestError("This picture does not say how it was made.", hint="Only pictures made here can be enlarged with ✨.")
         picture = self.images.put(content)
-        subseed = request.subseed + (found.index or 0) if request.subseed_strength and request.subseed >= 0 else request.subseed
         own = {
-            "seed": record.seed, "subseed": subseed, "batch_count": 1, "batch_size": 1, "width": picture.width, "height": picture.height,
-            "script": "", "ext": {}, "enable_hr": True, "firstpass_image": picture,
+            "seed": record.seed, "batch_count": 1, "batch_size": 1, "width": picture.width, "height": picture.height, "ext": {}, "enable_hr": True,
+            "firstpass_image": picture,
         }  # fmt: skip
-        chosen = {name: getattr(hires, name) for name in Hires.model_fields if name != "enable_hr"}
         try:
-            return self.submit(request.revise(**chosen | own))
+            return self.submit(request.single(found.index or 0).revise(**hires.model_dump() | own))
         except ValidationError as error:  # an extension may have changed the picture's size
             info = field_errors(error)[0]
             raise RequestError(info.message, field=info.field, hint="A picture for the second pass has sides in multiples of 8, from 64.") from error

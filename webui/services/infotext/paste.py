@@ -27,7 +27,7 @@ def form_values(found: Metadata, known: Known) -> tuple[dict[str, JsonValue], li
     comments: list[str] = []
     exact = found.index is not None
     if exact:
-        request = _single(request, found.index or 0)
+        request = request.single(found.index or 0)
         request = _with_texts(request, known, comments)
     values = request.model_dump(mode="json", include=request.model_fields_set - NOT_PASTED)
     for key, params in request.ext.items():
@@ -38,14 +38,6 @@ def form_values(found: Metadata, known: Known) -> tuple[dict[str, JsonValue], li
     if values.get("checkpoint") == "":
         del values["checkpoint"]
     return values, comments
-
-
-def _single(request: Txt2Img, index: int) -> Txt2Img:
-    """The picture `index` of a run by itself: the seed, or with a variation its seed, is counted on as in `engine.plan`."""
-    count = "subseed" if request.subseed_strength else "seed"
-    seed = getattr(request, count)
-    ext = {key: values for key, values in request.ext.items() if key != request.script}
-    return request.model_copy(update={count: seed + index if seed >= 0 else seed, "ext": ext, "script": ""})
 
 
 def _with_texts(request: Txt2Img, known: Known, comments: list[str]) -> Txt2Img:
