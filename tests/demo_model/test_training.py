@@ -12,13 +12,13 @@ import torch
 
 from tools.demo_model.evaluate import Studio
 from tools.demo_model.export import export
-from tools.demo_model.latents import LatentCache, to_tensor
+from tools.demo_model.latents import LatentCache, load_vae, to_tensor
 from tools.demo_model.loop import Limits, train_loop
 from tools.demo_model.pyramid import InnerUNet, reduce
 from tools.demo_model.scene import make_scene
 from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.thumbnail import start_as_thumbnail
-from tools.demo_model.train import Recipe, UNetTraining, load_vae, smoke, weigh
+from tools.demo_model.train import Recipe, UNetTraining, smoke, weigh
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
 from webui.backend.families.sd1 import build_unet, build_vae

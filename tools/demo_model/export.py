@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tools.demo_model.latents import load_vae
 from tools.demo_model.loop import load_state
 from tools.demo_model.pyramid import InnerUNet
 from tools.demo_model.sizes import DEMO
-from tools.demo_model.train import load_text_encoder, load_vae
+from tools.demo_model.train import load_text_encoder
 from webui.backend.families.sd1 import Sd1Modules, build_unet, to_ldm_weights
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config
 from webui.backend.identify import SUGGESTS_KEY

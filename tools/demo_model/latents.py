@@ -12,8 +12,12 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from tools.demo_model.loop import load_state, need_state
 from tools.demo_model.scene import Scene, make_scene
+from tools.demo_model.sizes import DEMO
 from tools.demo_model.world import draw
+from webui.backend.families.sd1 import build_vae
+from webui.backend.families.sd1_config import Sd1Config
 
 TARGET_SPREAD = 0.8
 """Standard deviation of the scaled latents. Below 1 because flat pictures are redundant: the noise schedule, made for photographs, hides too little
@@ -47,6 +51,16 @@ class LatentCache:
         """All of them: (scenes, 4, h, w), float16, mapped from the file."""
         count = len(self)
         return torch.from_numpy(np.memmap(self._file, dtype=np.float16, mode="c", shape=(count, *self._shape)))
+
+
+def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
+    """The averaged autoencoder of FOLDER/vae.pt, with the decoder of FOLDER/decoder.pt where that was trained further. Raises `FileNotFoundError` before
+    there is one."""
+    vae = build_vae(config.vae)
+    vae.load_state_dict(need_state(folder / "vae.pt")["average"])
+    if further := load_state(folder / "decoder.pt"):
+        torch.nn.ModuleList([vae.post_quant_conv, vae.decoder]).load_state_dict(further["average"])
+    return vae.requires_grad_(False).eval()
 
 
 def to_tensor(scenes: list[Scene], size: int = 256) -> Tensor:

@@ -71,6 +71,14 @@ def load_state(path: Path) -> dict[str, Any] | None:
     return torch.load(path, weights_only=True) if path.exists() else None
 
 
+def need_state(path: Path) -> dict[str, Any]:
+    """The same. Raises `FileNotFoundError` when there is nothing yet."""
+    state = load_state(path)
+    if state is None:
+        raise FileNotFoundError(f"{path} is not there yet.")
+    return state
+
+
 def _without_pause(cpu: float, wall: float) -> float:
     """Seconds of a step. A step whose wall time is far beyond its computing time was stopped meanwhile."""
     return cpu if wall > 20 * max(cpu, 0.05) else wall

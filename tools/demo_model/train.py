@@ -14,30 +14,27 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.demo_model.captions import write_caption
-from tools.demo_model.latents import LatentCache, measure_scaling
-from tools.demo_model.loop import Limits, generator_of_step, load_state, save_atomically, train_loop
+from tools.demo_model.latents import LatentCache, load_vae, measure_scaling
+from tools.demo_model.loop import Limits, generator_of_step, load_state, need_state, save_atomically, train_loop
 from tools.demo_model.muon import Muon
 from tools.demo_model.pyramid import NOISE_SPREAD, InnerUNet, reduce
 from tools.demo_model.scene import Scene, make_scene
 from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
-from webui.backend.families.sd1 import build_text_encoder, build_unet, build_vae, scaled_linear_alphas
+from tools.demo_model.workers import Gradients, Workers
+from webui.backend.families.sd1 import build_text_encoder, build_unet, scaled_linear_alphas
 from webui.backend.families.sd1_config import Sd1Config
-
-Gradients = tuple[Tensor | None, ...]
 
 DROPPED = 0.1
 """Share of captions that are replaced by the empty one, for classifier-free guidance."""
@@ -81,11 +78,8 @@ class UNetTraining:
             self.start = state["start"]
         self.inner.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = list(self.inner.parameters())
-        # Two threads with half a batch each wait for each other once a step; two threads of every kernel wait a thousand times, which is slow as soon
-        # as anything else runs on the machine. The inner stage changes modules while it runs, so it has one.
-        kernel_threads = torch.get_num_threads()
-        self.workers = min(recipe.batch, kernel_threads) if recipe.device == "cpu" and recipe.stage == "whole" else 1
-        self.pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(kernel_threads // self.workers,))
+        # The inner stage changes modules while it runs, so it has one thread.
+        self.workers = Workers(recipe.batch if recipe.device == "cpu" and recipe.stage == "whole" else 1)
         self.optimizer = Muon(self.parameters, recipe.rate, recipe.rate / 2)
         self.average = [value.detach().clone() for value in self.parameters]
         if state and state["stage"] == recipe.stage:
@@ -119,13 +113,9 @@ class UNetTraining:
             context = self.text_encoder(tokenize(captions).to(self.device)).last_hidden_state
         weights = weigh(ratio)
         whole = (noisy.to(self.device), timesteps.to(self.device), context, noise.to(self.device), weights.to(self.device) / len(numbers))
-        parts = zip(*(tensor.chunk(self.workers) for tensor in whole), strict=True)
-        answers = list(self.pool.map(lambda part: self._gradients(*part), parts))
-        for parameter, *gradients in zip(self.parameters, *(gradients for gradients, _ in answers), strict=True):
-            parameter.grad = None if gradients[0] is None else sum(gradients[1:], gradients[0])
-        errors = torch.cat([errors for _, errors in answers])
+        errors = self.workers.differentiate(self._gradients, whole, self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step(self._share_of_rate(step), self.pool)
+        self.optimizer.step(self._share_of_rate(step), self.workers.pool)
         self._follow(step)
         high = timesteps.cpu() > 700
         loss = (errors * weights).mean()
@@ -176,17 +166,10 @@ def weigh(ratio: Tensor) -> Tensor:
     return ratio.sqrt().clamp(max=5**0.5) / ratio
 
 
-def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
-    """The averaged autoencoder of FOLDER/vae.pt. Raises `FileNotFoundError` before there is one."""
-    vae = build_vae(config.vae)
-    vae.load_state_dict(_need(folder / "vae.pt")["average"])
-    return vae.requires_grad_(False).eval()
-
-
 def load_text_encoder(folder: Path, config: Sd1Config = DEMO) -> CLIPTextModel:
     """The text encoder of FOLDER/text.pt. Raises `FileNotFoundError` before there is one."""
     encoder = build_text_encoder(config.text_encoder)
-    encoder.load_state_dict(_need(folder / "text.pt")["encoder"])
+    encoder.load_state_dict(need_state(folder / "text.pt")["encoder"])
     return encoder.requires_grad_(False).eval()
 
 
@@ -205,13 +188,6 @@ def smoke(folder: Path, minutes: float = 1.5, size: int = 64, scenes: int = 64) 
 def _high_and_low(uniform: Tensor) -> Tensor:
     """Timesteps 0 to 999, somewhat more of the upper half (√u)."""
     return (1000 * uniform**0.8).long().clamp(max=999)
-
-
-def _need(file: Path) -> dict[str, dict[str, Tensor]]:
-    state = load_state(file)
-    if state is None:
-        raise FileNotFoundError(f"{file} is not there yet.")
-    return state
 
 
 def main() -> None:
