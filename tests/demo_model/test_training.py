@@ -68,7 +68,7 @@ def test_the_decoder_learns_further_and_the_encoder_stays(folder, tmp_path):
     after = load_vae(tmp_path, SMOKE)
     pictures = to_tensor([make_scene(number) for number in range(4)], 64)
     with torch.inference_mode():
-        latents = [vae.encode(pictures).latent_dist.mode() for vae in (before, after)]
+        latents = [vae.encode(pictures).latent_dist.mode() for vae in (before, after)]  # pyright: ignore[reportAttributeAccessIssue]
         errors = [(vae.decode(latents[0]).sample - pictures).abs().mean().item() for vae in (before, after)]
     assert torch.equal(*latents)
     assert errors[1] < errors[0]
