@@ -40,7 +40,7 @@ def test_names_and_reasons(folder: Path, hashes) -> None:
     assert list(entries) == ["a-lora.safetensors", "empty.safetensors", "house.safetensors", "old.ckpt", "sub/Cat v2.safetensors"]
     assert entries["house.safetensors"].family == "sd1"
     assert entries["house.safetensors"].error is None
-    for name, words in (("a-lora.safetensors", "LoRA"), ("empty.safetensors", "empty"), ("old.ckpt", "not supported yet")):
+    for name, words in (("a-lora.safetensors", "LoRA"), ("empty.safetensors", "empty"), ("old.ckpt", "cut short")):
         assert words in (entries[name].error or "")
         assert entries[name].family is None
 

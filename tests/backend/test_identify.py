@@ -101,10 +101,10 @@ def test_deeply_nested_header(tmp_path: Path) -> None:
     assert "damaged" in _message(path)
 
 
-def test_ckpt_is_not_supported_yet(tmp_path: Path) -> None:
+def test_a_ckpt_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "old.ckpt"
     path.write_bytes(b"anything")
-    assert "not supported yet" in _message(path)
+    assert "no model file of a format known" in _message(path)
 
 
 def test_a_file_that_vanished(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ class Identity:
 
 def identify(path: Path) -> Identity:
     """The family of the file. Raises `ModelError` at field `checkpoint` with the reason when we cannot run it."""
-    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
-        raise refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
     header = read_header(path)
+    if path.suffix.lower() != ".safetensors":
+        raise refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
     kind = next((kind for kind in KINDS if kind.matches(header.shapes)), None)
     if kind is None:
         raise refusal(path, "is not a model of a family known to Easel", "Supported: Stable Diffusion 1.x in one .safetensors file.")
