@@ -32,7 +32,8 @@ from tools.demo_model.scene import STYLES, Scene, make_scene, make_unseen_scene,
 from tools.demo_model.world import draw
 from webui.backend.components import Components
 from webui.backend.device import choose_device
-from webui.backend.families.sd1 import load_components
+from webui.backend.families.sd1 import plan
+from webui.backend.parts import ModelChoice, load_model
 from webui.engine.cancel import CancelToken
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
 from webui.engine.denoise import denoise
@@ -73,7 +74,7 @@ class Studio:
         checkpoint = Checkpoint(name=model.name, path=str(model), size=stat.st_size, mtime=stat.st_mtime, family="sd1")
         registries = Registries()
         register_tables(registries)
-        self.components: Components = load_components(checkpoint, choose_device(DeviceOptions()))
+        self.components: Components = load_model(plan(ModelChoice(checkpoint)), choose_device(DeviceOptions()))
         spec = registries.samplers.get(sampler)
         schedule = next((entry for entry in registries.schedulers.values() if entry.name == spec.scheduler), None)
         self._pass = Pass(steps, cfg, 256, 256, spec, schedule)
