@@ -10,7 +10,7 @@ from pathlib import Path
 
 from webui.backend.catalog import walk
 from webui.backend.hashing import HashStore, hash_file
-from webui.backend.identify import read_header
+from webui.backend.headers import read_header
 from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
@@ -98,7 +98,7 @@ def _notes(entry: ModelFile) -> dict[str, str]:
     if not entry.path.lower().endswith(".safetensors"):
         return {}
     try:
-        return read_header(Path(entry.path)).metadata
+        return dict(read_header(Path(entry.path)).metadata)
     except ModelError:
         return {}  # damaged; whoever wants to load it says so
 
