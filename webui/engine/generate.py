@@ -22,7 +22,7 @@ from webui.engine.prompt.reading import read_prompts
 from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
-from webui.engine.steps.latents import batch_noise, first_latents, later_noise
+from webui.engine.steps.latents import FACTOR, batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
 from webui.engine.steps.upscale import encode_image, enlarge_images, enlarge_latents, to_pixels
 from webui.engine.tools import Picture, RunTools, Step
@@ -136,13 +136,14 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
-    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings)
-    table = make_table(components.alphas_cumprod, part, settings)
+    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
+    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl)
     course = make_course(part, table, settings)
     hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
     network = make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
+        picture=components.blank(part.height // FACTOR, part.width // FACTOR),
     )
     noise = batch_noise(components, batch, part, run.plan.request, settings)
     options = sampler_options(part, table, settings)

@@ -67,6 +67,11 @@ class Pass:
         return math.nextafter(1.0, 2.0) if scaled == 1.0 and self.cfg != 1.0 else scaled
 
     @property
+    def told_size(self) -> tuple[int, int]:
+        """Width and height as SDXL is told them: in a second pass what is enlarged to, also when some of it is cut."""
+        return (self.width, self.height) if self.enlarge is None else (self.enlarge.width, self.enlarge.height)
+
+    @property
     def calls(self) -> int:
         """Model calls: what prompts are scheduled by. Two a step for samplers of second order."""
         return calls_of(self.steps, self.sampler)

@@ -48,6 +48,9 @@ SECTIONS = (
     Section("sd", "Prompts and noise", (
         "emphasis", "CLIP_stop_at_last_layers", "comma_padding_backtrack", "enable_prompt_comments", "randn_source",
     )),
+    Section("sdxl", "Stable Diffusion XL", (
+        "sdxl_crop_top", "sdxl_crop_left", "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score", "sdxl_clip_l_skip",
+    )),
     Section("sampler-params", "Sampler parameters", (
         "hide_samplers", "hide_schedulers", "eta_ancestral", "eta_ddim", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise",
         "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "always_discard_next_to_last_sigma", "sgm_noise_multiplier",

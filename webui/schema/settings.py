@@ -12,10 +12,11 @@ from webui.schema.output_settings import OutputSettings
 from webui.schema.page_settings import PageSettings, ServerSettings
 from webui.schema.prompt_settings import PromptSettings
 from webui.schema.sampling_settings import SamplingSettings
+from webui.schema.sdxl_settings import SdxlSettings
 from webui.schema.widgets import Checkbox, Slider
 
 
-class PictureSettings(OutputSettings, PromptSettings, SamplingSettings):
+class PictureSettings(OutputSettings, PromptSettings, SamplingSettings, SdxlSettings):
     """Can change pixels, names or files: frozen into the job when it is submitted."""
 
 

@@ -16,7 +16,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from webui.backend.components import Components, ModuleCall
+from webui.backend.components import Components, Encoded, ModuleCall, TextEncoder
 from webui.backend.device import Device
 from webui.backend.families import ldm_keys
 from webui.backend.families.sd1_config import Sd1Config, TextConfig, UNetConfig, VaeConfig, read_config
@@ -167,12 +167,12 @@ def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -
             mid_block_additional_residual=residuals.middle if residuals else None, return_dict=False,
         )[0]
 
-    def encode_text(tokens: Tensor, clip_skip: int) -> Tensor:
-        return encode_tokens(text_encoder, tokens, clip_skip)
+    def encode_text(tokens: Tensor, clip_skip: int | None) -> Encoded:
+        return Encoded(encode_tokens(text_encoder, tokens, clip_skip or 1))
 
     scheduler = config.scheduler
     return Components(
-        checkpoint, device, denoise, encode_text, SdAutoencoder(modules.vae, config.vae.scaling), scheduler.prediction,
+        checkpoint, device, denoise, (TextEncoder(encode_text),), SdAutoencoder(modules.vae, config.vae.scaling), scheduler.prediction,
         scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels,
         {"unet": unet, "vae": modules.vae, "text_encoder": text_encoder},
     )
