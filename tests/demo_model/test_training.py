@@ -21,7 +21,7 @@ from tools.demo_model.thumbnail import start_as_thumbnail
 from tools.demo_model.train import Recipe, UNetTraining, smoke, weigh
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
-from webui.backend.families.sd1 import build_unet, build_vae
+from webui.backend.families.sd_modules import build_unet, build_vae
 from webui.backend.identify import identify
 
 SHORT = Limits(steps=4, log_every=2)

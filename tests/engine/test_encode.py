@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from webui.backend.components import Components
-from webui.backend.families.sd1 import encode_tokens
+from webui.backend.families.sd_modules import encode_text
 from webui.backend.parts import ModelChoice
 from webui.engine.emphasis import apply_emphasis
 from webui.engine.prompt.chunks import chunk_prompt
@@ -89,9 +89,9 @@ def test_clip_skip_takes_an_earlier_layer(components: Components) -> None:
         hook.remove()
     layers = [output[0] if isinstance(output, tuple) else output for output in outputs]
     for skip in range(1, len(layers) + 1):
-        torch.testing.assert_close(encode_tokens(encoder, tokens, skip), encoder.final_layer_norm(layers[-skip]))
-    torch.testing.assert_close(encode_tokens(encoder, tokens, 12), encoder.final_layer_norm(layers[0]))
-    assert not torch.equal(encode_tokens(encoder, tokens, 1), encode_tokens(encoder, tokens, 2))
+        torch.testing.assert_close(encode_text(encoder, tokens, skip).states, encoder.final_layer_norm(layers[-skip]))
+    torch.testing.assert_close(encode_text(encoder, tokens, 12).states, encoder.final_layer_norm(layers[0]))
+    assert not torch.equal(encode_text(encoder, tokens, 1).states, encode_text(encoder, tokens, 2).states)
 
 
 def test_what_is_remembered(components: Components, encoded: list[int]) -> None:

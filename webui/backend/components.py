@@ -101,9 +101,9 @@ def describe_nothing(pooled: Tensor | None, frame: Frame) -> Mapping[str, Tensor
     return {}
 
 
-def blank_nothing(height: int, width: int) -> None:
+def blank_nothing(autoencoder: Autoencoder, height: int, width: int) -> None:
     """For families whose denoiser sees the latents only."""
-    del height, width
+    del autoencoder, height, width
 
 
 
@@ -142,7 +142,7 @@ class Components:
     describe: Callable[[Tensor | None, Frame], Mapping[str, Tensor]] = describe_nothing
     """`ModuleCall.added` of one row, from its pooled vector (width,) and the picture's frame."""
 
-    blank: Callable[[int, int], Tensor | None] = blank_nothing
+    blank: Callable[[Autoencoder, int, int], Tensor | None] = blank_nothing
     """What a denoiser that also looks at a picture gets when there is none: (1, its further channels, height, width in latent cells)."""
 
     zero_negative: bool = False
@@ -150,3 +150,6 @@ class Components:
 
     sdxl: bool = False
     """Some schedules have other numbers for SDXL."""
+
+    zero_snr: bool = False
+    """Trained to zero terminal signal-to-noise ratio: `alphas_cumprod` is brought there before it is used."""

@@ -20,13 +20,14 @@ from torch import nn
 
 from webui.backend.components import Components
 from webui.backend.device import Device
-from webui.backend.families import sd1
+from webui.backend.families import sd
+from webui.backend.families.sd_config import PRESETS
 from webui.backend.parts import Family, ModelChoice, Part, Source, dtype_of, load_part
 from webui.schema.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Mapping[str, Family] = {sd1.FAMILY: sd1.plan}
+FAMILIES: Mapping[str, Family] = dict.fromkeys(PRESETS, sd.plan)
 """How each family that `identify` names is planned."""
 
 PartKey = tuple[str, Source, torch.dtype]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from webui.backend.components import Components
 from webui.backend.device import Device
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError
-from webui.schema.model import Checkpoint, ModelFile
+from webui.schema.model import Checkpoint, FileKind, ModelFile
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,25 @@ class Source:
     size: int
 
 
+class Shelf(Protocol):
+    """Where parts are looked for that a checkpoint lacks."""
+
+    def files(self, kind: FileKind) -> list[ModelFile]:
+        """All files of this kind, sorted by name."""
+        ...
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint with this name or hash, None when there is none that can be used."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ModelChoice:
     """What a run wants loaded: a checkpoint, and files that stand in for parts of it."""
 
     checkpoint: Checkpoint
     vae: ModelFile | None = None
+    shelf: Shelf | None = None
 
     @property
     def key(self) -> tuple[Source | None, ...]:

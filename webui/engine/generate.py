@@ -137,13 +137,13 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
     conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
-    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl)
+    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
     course = make_course(part, table, settings)
     hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
     network = make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
-        picture=components.blank(part.height // FACTOR, part.width // FACTOR),
+        picture=components.blank(components.autoencoder, part.height // FACTOR, part.width // FACTOR),
     )
     noise = batch_noise(components, batch, part, run.plan.request, settings)
     options = sampler_options(part, table, settings)

@@ -8,6 +8,15 @@ from pydantic import Field
 
 from webui.schema.base import Frozen
 
+Layout = Literal["ldm", "diffusers", "unet"]
+"""One file with everything, a folder of modules, or the denoiser alone."""
+
+Prediction = Literal["epsilon", "v", "flow", "edm"]
+"""What a denoiser was trained to put out; `edm` is Karras' own parameterisation (Playground 2.5, CosXL)."""
+
+SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+"""Of files that may be checkpoints."""
+
 FileKind = Literal["vae", "lora", "embedding", "hypernetwork"]
 
 
@@ -38,9 +47,28 @@ class Checkpoint(Frozen):
     size: int
     mtime: float
     family: str | None = None
-    """Key of `backend.families`, or None when the file cannot be used; then `error` says why."""
+    """What it is (`sd1`, `sdxl`, `flux`, …), or None when it is no checkpoint or cannot be read; then `error` says why."""
 
     error: str | None = None
+    """Why it cannot be used, also when its family is known."""
+
+    variant: str = "base"
+    layout: Layout = "ldm"
+    prediction: Prediction | None = None
+    """None when neither the weights nor their notes say."""
+
+    zero_snr: bool = False
+    """Trained to zero terminal signal-to-noise ratio."""
+
+    parts: tuple[str, ...] = ()
+    """What is inside, under diffusers' names."""
+
+    dtype: str = ""
+    """What most of the denoiser's weights are stored in: `F16`, `BF16`, `F8_E4M3`, `Q4_K`, …"""
+
+    ema: bool = False
+    """Whether there is a second, averaged copy of the denoiser."""
+
     sha256: str | None = None
     suggests: Suggestions | None = None
     """What the page offers with this model, when its file says so."""
@@ -54,4 +82,5 @@ class Checkpoint(Frozen):
     def stem(self) -> str:
         """File name without folders and extension: the `Model` of the infotext."""
         name = self.name.rsplit("/", 1)[-1]
-        return name.rsplit(".", 1)[0] if "." in name else name
+        index = name.removesuffix(".index.json")
+        return index.rsplit(".", 1)[0] if index.lower().endswith(SUFFIXES) else name
