@@ -14,7 +14,7 @@ from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend.device import Device
 from webui.backend.families import sd1
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, read_config
-from webui.backend.parts import ModelChoice, load_part
+from webui.backend.parts import ModelChoice, OpenFiles, Residence, load_counted, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -60,17 +60,51 @@ def test_round_trip(tiny_checkpoint: Path) -> None:
         assert all(torch.equal(back[key], value) for key, value in getattr(modules, part).state_dict().items())
 
 
-def test_a_loaded_model_does_not_hang_on_the_file(tmp_path: Path) -> None:
-    """Whoever overwrites a model file must not pull the weights out from under a running server, whatever the dtype."""
-    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
-    modules = _load(path, Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa"))
-    before = modules.unet.conv_in.weight.clone()
+HALF = Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa")
+
+
+def _overwrite(path: Path) -> None:
+    """Zeros in place of all weights, in the same file."""
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         file.write(b"\0" * (size - file.tell()))
+
+
+def test_cast_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    modules = _load(path)
+    before = modules.unet.conv_in.weight.clone()
+    _overwrite(path)
     assert before.abs().max() > 0
     assert torch.equal(modules.unet.conv_in.weight, before)
+
+
+def test_weights_in_the_dtype_of_the_file_stay_in_it(tmp_path: Path) -> None:
+    """No copy is made (docs/adr/0007): what is written into the file is seen. A file that was replaced or deleted does not matter."""
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    modules = _load(path, HALF)
+    before = modules.unet.conv_in.weight.clone()
+    write_checkpoint(tmp_path / "b.safetensors", TINY, seed=1).replace(path)
+    assert torch.equal(modules.unet.conv_in.weight, before)
+    again = _load(path, HALF)
+    _overwrite(path)
+    assert again.unet.conv_in.weight.abs().max() == 0
+    assert torch.equal(modules.unet.conv_in.weight, before)
+
+
+def test_a_file_read_whole_is_let_go(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    parts = sd1.plan(ModelChoice(_checkpoint(path))).parts
+    with OpenFiles(whole=True) as opened:
+        loaded = {part.name: load_counted(part, HALF, opened, Residence(whole=True)) for part in parts}
+    mapped = _load(path, HALF)
+    for name, (module, own) in loaded.items():
+        assert own == sum(value.nbytes for value in module.state_dict().values())
+        assert all(torch.equal(value, getattr(mapped, name).state_dict()[key]) for key, value in module.state_dict().items())
+    before = loaded["vae"].module.decoder.conv_in.weight.clone()
+    _overwrite(path)
+    assert torch.equal(loaded["vae"].module.decoder.conv_in.weight, before)
 
 
 def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from webui.backend.components import Components, ModuleCall
 from webui.backend.device import Device
 from webui.backend.families import ldm_keys
 from webui.backend.families.sd1_config import Sd1Config, TextConfig, UNetConfig, VaeConfig, read_config
+from webui.backend.families.vae_file import read_vae_file
 from webui.backend.parts import ModelChoice, ModelPlan, Part, source_of
 from webui.backend.weights import Weights, open_weights
 from webui.schema.model import Checkpoint
@@ -120,11 +121,16 @@ def plan(choice: ModelChoice) -> ModelPlan:
         "text_encoder": lambda: build_text_encoder(config.text_encoder),
     }
 
+    def read_other_vae(weights: Weights) -> dict[str, Tensor]:
+        return read_vae_file(weights, choice.vae.path if choice.vae else "", lambda ldm: to_module_weights(ldm, "vae", config))
+
     def part(name: str, prefix: str) -> Part:
         def read(weights: Weights) -> dict[str, Tensor]:
             own = filter(lambda key: key.startswith(prefix), weights.keys())
             return to_module_weights({key: weights.get(key) for key in own}, name, config)
 
+        if name == "vae" and choice.vae is not None:
+            return Part(name, source_of(choice.vae), builders[name], read_other_vae)
         if name == "text_encoder":
             return Part(name, source_of(checkpoint), builders[name], read, restore_buffers)
         return Part(name, source_of(checkpoint), builders[name], read)
