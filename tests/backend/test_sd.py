@@ -17,7 +17,7 @@ from webui.backend.families.ldm import prefixes, read_part, to_ldm_weights
 from webui.backend.families.places import Place
 from webui.backend.families.sd_config import CONFIG_KEY, PRESETS, SdConfig, read_config
 from webui.backend.families.sd_modules import SdModules, build_modules
-from webui.backend.parts import ModelChoice, load_part
+from webui.backend.parts import ModelChoice, OpenFiles, Residence, load_counted, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -82,17 +82,51 @@ def test_round_trip(tiny_checkpoint: Path) -> None:
         assert all(torch.equal(back[key], value) for key, value in own.items())
 
 
-def test_a_loaded_model_does_not_hang_on_the_file(tmp_path: Path) -> None:
-    """Whoever overwrites a model file must not pull the weights out from under a running server, whatever the dtype."""
-    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
-    modules = _load(path, Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa"))
-    before = modules.unet.conv_in.weight.clone()
+HALF = Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa")
+
+
+def _overwrite(path: Path) -> None:
+    """Zeros in place of all weights, in the same file."""
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         file.write(b"\0" * (size - file.tell()))
+
+
+def test_cast_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    modules = _load(path)
+    before = modules.unet.conv_in.weight.clone()
+    _overwrite(path)
     assert before.abs().max() > 0
     assert torch.equal(modules.unet.conv_in.weight, before)
+
+
+def test_weights_in_the_dtype_of_the_file_stay_in_it(tmp_path: Path) -> None:
+    """No copy is made (docs/adr/0007): what is written into the file is seen. A file that was replaced or deleted does not matter."""
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    modules = _load(path, HALF)
+    before = modules.unet.conv_in.weight.clone()
+    write_checkpoint(tmp_path / "b.safetensors", TINY, seed=1).replace(path)
+    assert torch.equal(modules.unet.conv_in.weight, before)
+    again = _load(path, HALF)
+    _overwrite(path)
+    assert again.unet.conv_in.weight.abs().max() == 0
+    assert torch.equal(modules.unet.conv_in.weight, before)
+
+
+def test_a_file_read_whole_is_let_go(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors", TINY)
+    parts = sd.plan(ModelChoice(_checkpoint(path))).parts
+    with OpenFiles(whole=True) as opened:
+        loaded = {part.name: load_counted(part, HALF, opened, Residence(whole=True)) for part in parts}
+    mapped = _load(path, HALF)
+    for name, (module, own) in loaded.items():
+        assert own == sum(value.nbytes for value in module.state_dict().values())
+        assert all(torch.equal(value, getattr(mapped, name).state_dict()[key]) for key, value in module.state_dict().items())
+    before = loaded["vae"].module.decoder.conv_in.weight.clone()
+    _overwrite(path)
+    assert torch.equal(loaded["vae"].module.decoder.conv_in.weight, before)
 
 
 def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:

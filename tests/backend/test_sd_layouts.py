@@ -260,7 +260,7 @@ def test_a_chosen_vae_stands_in_for_the_own_one(tmp_path: Path) -> None:
     chosen = load_model(sd.plan(ModelChoice(checkpoint, vae)), CPU)
     assert torch.equal(chosen.autoencoder.decode(latents), _load(other, "sd1").autoencoder.decode(latents))
     no_vae = Folder((("vae", write_unet(tmp_path / "u.safetensors", TINIES["sd1"])),)).files("vae")[0]
-    with pytest.raises(ModelError, match="u is not a VAE"):
+    with pytest.raises(ModelError, match=r"u.safetensors is not a VAE"):
         sd.plan(ModelChoice(checkpoint, no_vae))
 
 

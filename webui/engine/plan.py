@@ -17,7 +17,7 @@ from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 
@@ -112,6 +112,9 @@ class Plan:
     batches: tuple[Batch, ...]
     extras: tuple[tuple[str, object], ...] = ()
     """Infotext fields that noise and sampling add, with their values; a tuple has one value per picture of the run."""
+
+    vae: ModelFile | None = None
+    """The file that stands in for the checkpoint's own VAE."""
 
     @property
     def todo(self) -> tuple[Pass, ...]:

@@ -175,7 +175,7 @@ def _chosen_vae(file: ModelFile, base: VaeConfig) -> tuple[Part, VaeConfig]:
     header = read_header(Path(file.path))
     place = find_part(header.shapes, "vae")
     if place is None:
-        raise ModelError(f"{file.name} is not a VAE.", field="settings.sd_vae", hint="Choose another one, or Automatic.")
+        raise ModelError(f"{Path(file.path).name} is not a VAE.", field="settings.sd_vae", hint="Choose another VAE, or Automatic.")
     vae = measure_vae(header.shapes, place, base)
     return _part("vae", source_of(file), place, SdConfig(vae=vae)), vae
 
