@@ -45,7 +45,7 @@ class DecoderTraining:
         self.file, self.log, self.batch, self.size = folder / "decoder.pt", folder / "decoder.jsonl", batch, size
         self.vae = load_vae(folder, config)
         self.parts = decoding_half(self.vae).requires_grad_(True)
-        self.parts.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.parts.to(memory_format=torch.channels_last)
         self.parameters = list(self.parts.parameters())
         self.optimizer = Muon(self.parameters, RATE, RATE / 2)
         self.average = [value.detach().clone() for value in self.parameters]
