@@ -37,6 +37,7 @@ from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library, content_hashes
 from webui.services.outputs import Outputs, Waiting
+from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
 from webui.services.studio import Parts, Studio, forward_to_plugins
@@ -113,20 +114,21 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
+    files = _make_files(folders, library)
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
-        waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None,
+        waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None, vae_hash_of=files.hash if hasher.enabled else None,
     )
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(), images=images,
+        default=lambda: checkpoint or catalog.default(), images=images, files=files,
     )
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, files=_make_files(folders, library), checkpoint=checkpoint,
+        hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

@@ -25,7 +25,7 @@ from tools.demo_model.train import Recipe, UNetTraining, smoke, weigh
 from tools.demo_model.train_decoder import DecoderTraining
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
-from webui.backend.families.sd1 import build_unet, build_vae
+from webui.backend.families.sd_modules import build_unet, build_vae
 from webui.backend.identify import identify
 
 SHORT = Limits(steps=4, log_every=2)

@@ -33,7 +33,7 @@ from tools.demo_model.scene import STYLES, Scene, make_scene, make_unseen_scene,
 from tools.demo_model.world import draw
 from webui.backend.components import Components
 from webui.backend.device import choose_device
-from webui.backend.families.sd1 import plan
+from webui.backend.families.sd import plan
 from webui.backend.parts import ModelChoice, load_model
 from webui.engine.cancel import CancelToken
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules

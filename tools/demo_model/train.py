@@ -33,8 +33,8 @@ from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
 from tools.demo_model.workers import Gradients, Workers
-from webui.backend.families.sd1 import build_text_encoder, build_unet, scaled_linear_alphas
-from webui.backend.families.sd1_config import Sd1Config
+from webui.backend.families.sd_config import SdConfig
+from webui.backend.families.sd_modules import build_text_encoder, build_unet, scaled_linear_alphas
 
 DROPPED = 0.1
 """Share of captions that are replaced by the empty one, for classifier-free guidance."""
@@ -63,7 +63,7 @@ class Recipe:
 class UNetTraining:
     """The UNet with its average, the optimizer, and the cached latents."""
 
-    def __init__(self, folder: Path, config: Sd1Config = DEMO, recipe: Recipe | None = None, size: int = 256) -> None:
+    def __init__(self, folder: Path, config: SdConfig = DEMO, recipe: Recipe | None = None, size: int = 256) -> None:
         torch.manual_seed(0)
         self.recipe = recipe = recipe or Recipe()
         self.device = torch.device(recipe.device)
@@ -177,7 +177,7 @@ def weigh(ratio: Tensor) -> Tensor:
     return ratio.sqrt().clamp(max=5**0.5) / ratio
 
 
-def load_text_encoder(folder: Path, config: Sd1Config = DEMO) -> CLIPTextModel:
+def load_text_encoder(folder: Path, config: SdConfig = DEMO) -> CLIPTextModel:
     """The text encoder of FOLDER/text.pt. Raises `FileNotFoundError` before there is one."""
     encoder = build_text_encoder(config.text_encoder)
     encoder.load_state_dict(need_state(folder / "text.pt")["encoder"])

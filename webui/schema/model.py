@@ -31,12 +31,18 @@ class ModelFile(Frozen):
 
 
 class Suggestions(Frozen):
-    """What a model's file says it is good at: prompts to begin with, and the size and guidance it was made for."""
+    """What a model is good with, as its file says or as a person keeps it: prompts to begin with, size, guidance, sampler, clip skip, VAE."""
 
     prompts: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=20)] = ()
     width: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     height: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     cfg_scale: float | None = Field(default=None, ge=0, le=100)
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    sampler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    scheduler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    clip_skip: int | None = Field(default=None, ge=1, le=12)
+    vae: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Value of the setting `sd_vae`."""
 
 
 class Checkpoint(Frozen):
@@ -71,7 +77,10 @@ class Checkpoint(Frozen):
 
     sha256: str | None = None
     suggests: Suggestions | None = None
-    """What the page offers with this model, when its file says so."""
+    """What the page offers with this model, when its file says so or somebody keeps it."""
+
+    kept: bool = False
+    """Whether some of it is kept by a person."""
 
     @property
     def title(self) -> str:
