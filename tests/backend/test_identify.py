@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from webui.backend.identify import SUGGESTS_KEY, Identity, identify, read_header
+from webui.backend.headers import read_header
+from webui.backend.identify import SUGGESTS_KEY, Identity, identify
 from webui.schema.errors import ModelError
 from webui.schema.model import Suggestions
 

@@ -1,48 +1,25 @@
 """What a model file is, from its header alone: a family we can run, or in plain words why not. Reads a few kilobytes and needs no torch.
 
-Goes by the shapes of named weights, never by the file's name. Format of the header: https://github.com/huggingface/safetensors#format.
+Goes by the shapes of named weights, never by the file's name.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from webui.schema.errors import ModelError
+from webui.backend.formats.contract import Header, Shapes, refusal
+from webui.backend.headers import read_header
 from webui.schema.model import Suggestions
 
 log = logging.getLogger(__name__)
 
 SUGGESTS_KEY = "easel.suggests"
 """Metadata key under which a file carries `Suggestions` as JSON."""
-
-HEADER_LIMIT = 100_000_000
-"""Bytes; the limit of the safetensors library itself."""
-
-UNFINISHED = "The download was not finished; download the file again."
-
-_BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
-    "F32": 32, "I64": 64, "U64": 64, "F64": 64,
-}
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Header:
-    """Names and shapes of all tensors, and the file's own notes."""
-
-    shapes: Shapes
-    metadata: dict[str, str]
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -64,13 +41,13 @@ class Identity:
 def identify(path: Path) -> Identity:
     """The family of the file. Raises `ModelError` at field `checkpoint` with the reason when we cannot run it."""
     if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
-        raise _refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
+        raise refusal(path, f"is a {path.suffix} file, which is not supported yet", "Convert it to .safetensors.")
     header = read_header(path)
     kind = next((kind for kind in KINDS if kind.matches(header.shapes)), None)
     if kind is None:
-        raise _refusal(path, "is not a model of a family known to Easel", "Supported: Stable Diffusion 1.x in one .safetensors file.")
+        raise refusal(path, "is not a model of a family known to Easel", "Supported: Stable Diffusion 1.x in one .safetensors file.")
     if kind.reason is not None:
-        raise _refusal(path, f"is {kind.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
+        raise refusal(path, f"is {kind.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
     return Identity(kind.name, _suggestions(path, header))
 
 
@@ -82,64 +59,6 @@ def _suggestions(path: Path, header: Header) -> Suggestions | None:
     except ValidationError as error:
         log.warning("%s: its %s is ignored: %s", path.name, SUGGESTS_KEY, error.errors(include_url=False)[0]["msg"])
         return None
-
-
-def read_header(path: Path) -> Header:
-    """The header of a safetensors file, checked against the file's size. Raises `ModelError` in plain words for anything else."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(1024)
-            length = _header_length(path, start, size)
-            file.seek(8)
-            text = file.read(length)
-    except FileNotFoundError as error:
-        raise _refusal(path, "is not there any more", "Refresh the list of checkpoints.") from error
-    except OSError as error:
-        raise _refusal(path, f"cannot be read ({error.strerror or error})", "Check the file's permissions and the disk.") from error
-    try:
-        table = json.loads(text)
-        metadata = {str(key): str(value) for key, value in table.pop("__metadata__", {}).items()}
-        shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in table.items()}
-        end = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
-        consistent = all(_fits(entry, shapes[name]) for name, entry in table.items())
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise _refusal(path, "is not a safetensors file, or its header is damaged", "Download the file again.") from error
-    if not consistent:
-        raise _refusal(path, "has a damaged header: sizes and shapes of its tensors do not agree", "Download the file again.")
-    if 8 + length + end > size:
-        raise _refusal(path, f"is cut short: {size:,} of {8 + length + end:,} bytes are there", UNFINISHED)
-    return Header(shapes, metadata)
-
-
-def _header_length(path: Path, start: bytes, size: int) -> int:
-    if size == 0:
-        raise _refusal(path, "is empty (0 bytes)", "Download the file again.")
-    head = start.lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        raise _refusal(path, "is only a Git LFS pointer, not the model itself", "Run `git lfs pull`, or download the file from its page.")
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise _refusal(path, "is a web page, not a model", "The download gave an error or sign-in page; download it again, signed in if need be.")
-    if size < 8:
-        raise _refusal(path, f"is cut short: it has only {size} bytes", UNFINISHED)
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
-        raise _refusal(path, "is a PyTorch pickle under a wrong name, which is not supported yet", "Convert it to .safetensors.")
-    (length,) = struct.unpack("<Q", start[:8])
-    if length > HEADER_LIMIT or not start[8:9] == b"{":
-        raise _refusal(path, "is not a safetensors file", "Download the file again.")
-    if 8 + length > size:
-        raise _refusal(path, f"is cut short: its header alone has {length:,} bytes, the file {size:,}", UNFINISHED)
-    return length
-
-
-def _fits(entry: dict[str, list[int]], shape: tuple[int, ...]) -> bool:
-    start, end = entry["data_offsets"]
-    bits = _BITS.get(str(entry["dtype"]))
-    return 0 <= start <= end and (bits is None or (end - start) * 8 == math.prod(shape) * bits)
-
-
-def _refusal(path: Path, what: str, hint: str) -> ModelError:
-    return ModelError(f"{path.name} {what}.", field="checkpoint", hint=hint)
 
 
 _UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from webui.backend.catalog import walk
 from webui.backend.hashing import HashStore, hash_file
-from webui.backend.identify import read_header
+from webui.backend.headers import read_header
 from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
