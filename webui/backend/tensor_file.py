@@ -10,6 +10,8 @@ import math
 import os
 import shutil
 import struct
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +83,10 @@ def write_tensors(
     order = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
     header = _header({name: tensors[name] for name in order}, metadata)
     total = sum(stream.size for stream in tensors.values())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         _check_space(path, len(header) + total)
         with temporary.open("xb") as file:
             file.write(header)
@@ -137,11 +140,18 @@ def _write(file: IO[bytes], name: str, stream: Stream) -> Iterator[int]:
         if piece.dtype != stream.dtype:
             raise ValueError(f"{name} was announced as {stream.dtype} and came as {piece.dtype}.")
         content = piece.contiguous().view(-1).view(torch.uint8).numpy()
-        file.write(memoryview(content))
+        file.write(content.data)
         written += content.nbytes
         yield content.nbytes
     if written != stream.size:
         raise ValueError(f"{name} was announced with {stream.size} bytes and came with {written}.")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left: parts that nobody has written to for a day."""
+    for part in folder.glob(".*.part"):
+        if len(part.name) == len(".part") + 33 and time.time() - part.stat().st_mtime > 24 * 3600:
+            part.unlink(missing_ok=True)
 
 
 def _check_space(path: Path, need: int) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from webui.schema.base import Frozen
 
-FileKind = Literal["vae", "lora", "embedding", "hypernetwork"]
+FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler"]
 
 
 class ModelFile(Frozen):
