@@ -117,6 +117,8 @@ def _describe_field(key: str, widget: Widget, schema: dict[str, Any], sources: M
             about |= {"choices": list(choices), "multiple": widget.multiple}
         case Slider():
             about |= {"minimum": widget.minimum, "maximum": widget.maximum, "step": widget.step}
+        case TextBox():
+            about["lines"] = widget.lines
         case Number():
             about["step"] = 1 if widget.precision == 0 else None
     return about

@@ -2,6 +2,7 @@
 
 import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
+import { mountModels } from './models.js';
 import { mountPaste } from './paste.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
@@ -32,6 +33,7 @@ function start() {
   mountForm();
   mountStyles();
   mountQuicksettings();
+  mountModels();
   mountSettings();
   applyPageSettings();
   offerOldForm();
