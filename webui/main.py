@@ -28,20 +28,24 @@ from webui.plugins.discover import load_extensions, load_scripts
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
+from webui.schema.event import CatalogChanged
 from webui.schema.launch import LaunchOptions
 from webui.schema.model import FileKind
-from webui.services.events import EventBus
+from webui.services.events import EventBus, forward_to_plugins
 from webui.services.folders import DataLock, Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library, content_hashes
+from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
 from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
-from webui.services.studio import Parts, Studio, forward_to_plugins
+from webui.services.shelf import ModelShelf
+from webui.services.studio import Parts, Studio
 from webui.services.styles import StyleFile
+from webui.services.watcher import Watcher
 from webui.services.worker import DeviceExecutor, FileExecutor, Worker
 from webui.ui.shell import WEB, PageOptions, mount
 
@@ -124,11 +128,15 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
         default=lambda: checkpoint or catalog.default(), images=images, files=files,
     )
-    workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
+    workshop = ModelWorkshop(catalog, files)
+    file_work = FileExecutor(catalog, outputs.finish, workshop)
+    workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, file_work, events.publish))
+    shelf = ModelShelf(catalog, files, workshop, queue, hasher)
+    watcher = Watcher((*catalog.folders, *files.folders), shelf.look_again, lambda: events.publish(CatalogChanged()))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), checkpoint=checkpoint,
+        hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), shelf=shelf, watcher=watcher, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))
@@ -189,6 +197,7 @@ def _make_files(folders: Folders, library: Library) -> NetworkFiles:
     places: dict[FileKind, tuple[Path, ...]] = {
         "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
         "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
+        "controlnet": (models / "ControlNet",), "upscaler": (models / "ESRGAN", models / "RealESRGAN", models / "SwinIR", models / "DAT"),
     }
     return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
 

@@ -11,6 +11,8 @@ LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 
 LATE_IMPORTS = {
     ("webui/services/worker.py", "webui.engine.runtime"): "the one door to torch: the page is served before it is imported",
+    ("webui/services/model_work.py", "webui.backend.merge"): "torch, only when there is something to merge",
+    ("webui/services/model_work.py", "webui.backend.convert"): "torch, only when there is something to convert",
     ("webui/backend/device.py", "xformers.ops"): "heavy, rarely wanted, may not be installed",
     ("webui/backend/weights.py", "diffusers.quantizers.gguf.utils"): "needs the package gguf, which is not required",
 }

@@ -16,8 +16,7 @@ from webui.schema.event import CatalogChanged
 from webui.schema.generation import Txt2Img
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.sdk import Run, Script, hookimpl
-from webui.services.events import EventBus
-from webui.services.studio import forward_to_plugins
+from webui.services.events import EventBus, forward_to_plugins
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.backend.conftest import Hashes
 from tests.services.conftest import CHECKPOINT, PaintEngine, Recorder
 from webui.backend import catalog as catalogs
 from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
 from webui.engine.cancel import CancelToken
 from webui.engine.plan import make_plan
 from webui.engine.tools import Picture
@@ -28,11 +29,18 @@ from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services import outputs as module
 from webui.services.hashing import Hasher
 from webui.services.library import Library
+from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
 from webui.services.run import JobRun
 from webui.services.sheets import Saving
 from webui.services.worker import FileExecutor, Worker
+
+
+def workshop(catalog: Catalog) -> ModelWorkshop:
+    """Nothing is merged here."""
+    return ModelWorkshop(catalog, NetworkFiles({}, Hashes(), Hashes()))
+
 
 HASH = "0123456789abcdef" * 4
 
@@ -252,7 +260,7 @@ def test_a_slow_hash_holds_up_neither_pictures_nor_jobs(
     outputs = Outputs(
         tmp_path / "outputs", tmp_path / "unsaved", library, hasher.known, waiting=Waiting(tmp_path / "drafts", hasher.ask), emit=events.publish,
     )
-    worker = Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish)
+    worker = Worker("cpu", queue, FileExecutor(catalog, outputs.finish, workshop(catalog)), events.publish)
     worker.start()
     for seed in (1, 2, 3):
         job = queue.put(Txt2Img(prompt="x", width=64, height=64, steps=2, seed=seed), PictureSettings())
@@ -276,7 +284,7 @@ def test_a_slow_hash_holds_up_neither_pictures_nor_jobs(
 def test_the_hashing_job_tells_its_end(tmp_path: Path, slow: threading.Event, job: Job) -> None:
     told: list[str] = []
     catalog = Catalog([tmp_path / "models"], Hashes())
-    executor = FileExecutor(catalog, told.append)
+    executor = FileExecutor(catalog, told.append, workshop(catalog))
     hashing = job.revise(lane="cpu", request=HashCheckpoint(checkpoint="big.safetensors"))
     token = CancelToken()
     token.interrupt()

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 
 from webui import __version__
+from webui.api.model_routes import add_models
 from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.event import Snapshot
@@ -72,6 +73,7 @@ def make_router(studio: Studio) -> APIRouter:
     _add_pictures(router, studio)
     _add_lists(router, studio)
     _add_settings(router, studio)
+    add_models(router, studio)
     return router
 
 

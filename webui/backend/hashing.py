@@ -59,3 +59,13 @@ def hash_file(path: str, size: int, progress: Callable[[float], None] | None = N
     except (OSError, struct.error, OverflowError) as error:
         raise ModelError(f"{Path(path).name} cannot be read ({error}).", hint="Is the file whole?") from error
     return digest.hexdigest()
+
+
+def legacy_hash(path: str) -> str:
+    """A1111's first kind of hash: eight digits of the sha256 of 64 kB from 1 MB on. "NOFILE" when it cannot be read, as there."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0x100000)
+            return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+    except OSError:
+        return "NOFILE"

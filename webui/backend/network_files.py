@@ -15,7 +15,7 @@ from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
 SUFFIXES = (".safetensors", ".pt", ".ckpt", ".pth", ".bin", ".webp", ".png")
-DIGITS: Mapping[FileKind, int] = {"vae": 10, "lora": 12, "embedding": 12, "hypernetwork": 10}
+DIGITS: Mapping[FileKind, int] = {"vae": 10, "lora": 12, "embedding": 12, "hypernetwork": 10, "controlnet": 10, "upscaler": 10}
 """Length of a hash in the infotext (a1111-contract §6)."""
 
 PICTURES = (".webp", ".png")
@@ -28,6 +28,15 @@ class NetworkFiles:
     def __init__(self, folders: Mapping[FileKind, Sequence[Path]], whole: HashStore, contents: HashStore) -> None:
         self._folders = folders
         self._stores = {"whole": whole, "contents": contents}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders looked into."""
+        return tuple(dict.fromkeys(folder for places in self._folders.values() for folder in places))
+
+    def home(self, entry: ModelFile) -> Path:
+        """The folder of its kind that a file was found in."""
+        return next(folder for folder in self._folders[entry.kind] if Path(entry.path).is_relative_to(folder))
 
     def files(self, kind: FileKind) -> list[ModelFile]:
         """Every file of this kind, the first of a name only, sorted by name."""

@@ -79,6 +79,14 @@ class Hashing(Frozen):
     fraction: float
 
 
+class Working(Frozen):
+    """How far a job on model files (merging, converting) is."""
+
+    type: Literal["working"] = "working"
+    job_id: str
+    fraction: float
+
+
 class ReplayDone(Frozen):
     """A picture was made again and compared."""
 
@@ -125,11 +133,12 @@ class Snapshot(Frozen):
     preview: Preview | None
     notices: tuple[Notice, ...]
     hashing: Hashing | None = None
+    working: Working | None = None
 
 
 Event = Annotated[
-    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | ReplayDone | CatalogChanged | UiChanged | Notice
-    | Snapshot,
+    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | Working | ReplayDone | CatalogChanged | UiChanged
+    | Notice | Snapshot,
     Field(discriminator="type"),
 ]
 EventAdapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -7,7 +7,11 @@ from enum import StrEnum
 from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Replay, Txt2Img
+from webui.schema.model_work import Convert, Merge
 from webui.schema.settings import PictureSettings
+
+JobRequest = Txt2Img | HashCheckpoint | Replay | Merge | Convert
+"""Everything that can stand in the queue."""
 
 
 class JobStatus(StrEnum):
@@ -26,9 +30,9 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-def lane_of(request: Txt2Img | HashCheckpoint | Replay) -> str:
+def lane_of(request: JobRequest) -> str:
     """The lane a kind of job runs in: `device:0` owns the device, `cpu` never holds a lease."""
-    return "cpu" if isinstance(request, HashCheckpoint) else "device:0"
+    return "cpu" if isinstance(request, HashCheckpoint | Merge | Convert) else "device:0"
 
 
 class Job(Frozen):
@@ -37,7 +41,7 @@ class Job(Frozen):
     id: str
     lane: str
     status: JobStatus
-    request: Txt2Img | HashCheckpoint | Replay
+    request: JobRequest
     settings: PictureSettings
     repeat: bool = False
     """Generate forever: when it ends well, the server puts the same request in line again."""
@@ -86,7 +90,7 @@ class JobView(Frozen):
         elif isinstance(request, Replay):
             title, planned = request.request.prompt[:120], 0
         else:
-            title, planned = request.checkpoint, 0
+            title, planned = request.checkpoint if isinstance(request, HashCheckpoint) else request.output, 0
         return cls(
             id=job.id, kind=request.kind, lane=job.lane, status=job.status, title=title, repeat=job.repeat, pictures=pictures,
             planned=planned, created=job.created, started=job.started, ended=job.ended, error=job.error,

@@ -95,6 +95,13 @@ def describe_settings(sources: Mapping[str, Sequence[str]]) -> list[dict[str, Js
     ]
 
 
+def describe_fields(request: type[Frozen], sources: Mapping[str, Sequence[str]]) -> list[dict[str, JsonValue]]:
+    """The fields of a request that have a widget, in their order, as `describe_settings` gives settings; labels are keys of the translations."""
+    properties = request.model_json_schema()["properties"]
+    shown = {name: widget for name, field in request.model_fields.items() if (widget := widget_of(field)) is not None}
+    return [{"elem": widget.elem} | _describe_field(name, widget, properties[name], sources) for name, widget in shown.items()]
+
+
 def effect_of(key: str) -> Effect:
     """When a change of this setting counts."""
     return next(effect for owner, effect in EFFECTS if key in owner.model_fields)
@@ -104,8 +111,12 @@ def _describe(key: str, schema: dict[str, Any], sources: Mapping[str, Sequence[s
     widget = widget_of(Settings.model_fields[key])
     if widget is None:
         raise ValueError(f"The setting {key} has no widget.")
+    return _describe_field(key, widget, schema, sources) | {"effect": effect_of(key)}
+
+
+def _describe_field(key: str, widget: Widget, schema: dict[str, Any], sources: Mapping[str, Sequence[str]]) -> dict[str, JsonValue]:
     about: dict[str, JsonValue] = {
-        "key": key, "label": widget.label, "help": widget.info, "kind": KINDS[type(widget)], "default": schema["default"], "effect": effect_of(key),
+        "key": key, "label": widget.label, "help": widget.info, "kind": KINDS[type(widget)], "default": schema["default"],
         "choices": [], "multiple": False, "minimum": schema.get("minimum"), "maximum": schema.get("maximum"), "step": None,
     }
     match widget:
@@ -114,6 +125,8 @@ def _describe(key: str, schema: dict[str, Any], sources: Mapping[str, Sequence[s
             about |= {"choices": list(choices), "multiple": widget.multiple}
         case Slider():
             about |= {"minimum": widget.minimum, "maximum": widget.maximum, "step": widget.step}
+        case TextBox():
+            about["lines"] = widget.lines
         case Number():
             about["step"] = 1 if widget.precision == 0 else None
     return about

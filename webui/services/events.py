@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from webui.schema.event import Event, Hashing, JobChanged, Notice, Preview, Progress
+from webui.plugins.host import PluginHost
+from webui.schema.event import Event, Hashing, JobChanged, Notice, Preview, Progress, Working
 
 KEEPALIVE_SECONDS = 15.0
 BACKLOG = 1000
@@ -26,6 +27,7 @@ class EventBus:
         self.progress: Progress | None = None
         self.preview: Preview | None = None
         self.hashing: Hashing | None = None
+        self.working: Working | None = None
 
     def publish(self, event: Event) -> None:
         """Send an event to every page and listener. Cheap; safe from any thread."""
@@ -50,7 +52,11 @@ class EventBus:
             self.preview = event
         elif isinstance(event, Hashing):
             self.hashing = event
+        elif isinstance(event, Working):
+            self.working = event
         elif isinstance(event, JobChanged) and event.job.status.ended:
+            if self.working and self.working.job_id == event.job.id:
+                self.working = None
             if self.hashing and self.hashing.job_id == event.job.id:
                 self.hashing = None
             if self.progress and self.progress.job_id == event.job.id:
@@ -105,7 +111,7 @@ class Subscription:
     def offer(self, event: Event, text: str) -> None:
         """Queue an event; a newer progress or preview replaces one not yet sent."""
         with self._lock:
-            if isinstance(event, (Progress, Preview, Hashing)):
+            if isinstance(event, (Progress, Preview, Hashing, Working)):
                 self._latest[event.type] = text
             else:
                 self._queue.append(text)
@@ -141,3 +147,13 @@ class Subscription:
     def close(self) -> None:
         """The page is gone."""
         self._bus.drop(self)
+
+
+def forward_to_plugins(host: PluginHost) -> Callable[[Event], None]:
+    """A listener for the event bus that tells plugins."""
+
+    def forward(event: Event) -> None:
+        if host.has("event_published"):
+            host.call("event_published", event=event)
+
+    return forward

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from webui.schema.errors import ConflictError, ErrorInfo, NotFoundError
 from webui.schema.event import Event, JobChanged, QueueChanged
-from webui.schema.generation import HashCheckpoint, Replay, Txt2Img
-from webui.schema.job import Job, JobStatus, JobView, lane_of
+from webui.schema.generation import HashCheckpoint
+from webui.schema.job import Job, JobRequest, JobStatus, JobView, lane_of
 from webui.schema.settings import PictureSettings
 from webui.services.library import Library
 
@@ -35,7 +35,7 @@ class JobQueue:
         for job in self._library.jobs_with(JobStatus.RUNNING):
             self._library.change_job(job.id, status=JobStatus.INTERRUPTED, ended=now, error=INTERRUPTED_BY_CRASH, repeat=False)
 
-    def put(self, request: Txt2Img | HashCheckpoint | Replay, settings: PictureSettings, repeat: bool = False, owner: str = "") -> Job:
+    def put(self, request: JobRequest, settings: PictureSettings, repeat: bool = False, owner: str = "") -> Job:
         """Write a job at the end of its lane and return it. Raises `StorageError`; then nothing is queued."""
         with self._changed:
             job = Job(

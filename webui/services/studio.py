@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
-from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
+from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
@@ -48,7 +48,9 @@ from webui.services.queue import JobQueue
 from webui.services.replay import plan_replay
 from webui.services.settings import SettingsStore
 from webui.services.sheets import wants_hash
+from webui.services.shelf import ModelShelf
 from webui.services.styles import StyleFile
+from webui.services.watcher import Watcher
 from webui.services.worker import Worker
 from webui.services.zips import write_zip, zip_name
 
@@ -81,6 +83,8 @@ class Parts:
     hasher: Hasher
     files: NetworkFiles
     preferences: Preferences
+    shelf: ModelShelf
+    watcher: Watcher
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
 
@@ -95,6 +99,7 @@ class Studio:
         self.host = parts.host
         self.events = parts.events
         self.images = parts.images
+        self.shelf = parts.shelf
         self._warmed = threading.Event()
 
     # Life
@@ -112,10 +117,12 @@ class Studio:
         for worker in self._parts.workers:
             worker.start()
         self._parts.outputs.resume()
+        self._parts.watcher.start()
         threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
 
     def close(self) -> None:
         """Interrupt what runs (its partial picture is kept), finish saving, close the database."""
+        self._parts.watcher.close()
         self._parts.queue.close()
         for worker in self._parts.workers:
             worker.close()
@@ -251,7 +258,7 @@ class Studio:
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
             pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
-            notices=self.events.notices(), hashing=self.events.hashing,
+            notices=self.events.notices(), hashing=self.events.hashing, working=self.events.working,
         )
 
     # Pictures
@@ -388,13 +395,3 @@ class Studio:
             self.images.collect(self._parts.library.images_named(), UNUSED_PICTURE_SECONDS)
         except (OSError, WebuiError):
             log.exception("tidying up failed")
-
-
-def forward_to_plugins(host: PluginHost) -> Callable[[Event], None]:
-    """A listener for the event bus that tells plugins."""
-
-    def forward(event: Event) -> None:
-        if host.has("event_published"):
-            host.call("event_published", event=event)
-
-    return forward

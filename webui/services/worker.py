@@ -20,13 +20,15 @@ from webui.engine.plan import RANDOM_SEEDS, draw_seed
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
-from webui.schema.event import Event, Hashing
+from webui.schema.event import CatalogChanged, Event, Hashing, Working
 from webui.schema.generation import HashCheckpoint, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
+from webui.schema.model_work import Convert, Merge
 from webui.schema.settings import MachineSettings
 from webui.services.images import ImageStore
 from webui.services.library import Library
+from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
 from webui.services.replay import run_replay
@@ -224,21 +226,20 @@ def _subseed(job: Job, request: Txt2Img) -> int:
 
 
 class FileExecutor:
-    """Work on files that needs no device and holds no lease: hashing now. `hashed` hears the name of a checkpoint whose hash is known, or which
-    cannot be read."""
+    """Work on files that needs no device and holds no lease: hashing, merging, converting. `hashed` hears the name of a checkpoint whose hash is
+    known, or which cannot be read."""
 
-    def __init__(self, catalog: Catalog, hashed: Callable[[str], object]) -> None:
+    def __init__(self, catalog: Catalog, hashed: Callable[[str], object], workshop: ModelWorkshop) -> None:
         self._catalog = catalog
         self._hashed = hashed
+        self._workshop = workshop
 
     def warm_up(self) -> None:
         """Nothing to warm up."""
 
     def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Hash a checkpoint."""
+        """Hash a checkpoint, or make a new one."""
         request = job.request
-        if not isinstance(request, HashCheckpoint):
-            raise WebuiError(f"A job of kind {request.kind} needs the device.")
         told = 0.0
 
         def progress(done: float) -> None:
@@ -247,8 +248,15 @@ class FileExecutor:
             now = time.monotonic()
             if now - told >= REPORT_SECONDS:
                 told = now
-                emit(Hashing(job_id=job.id, name=request.checkpoint, fraction=done))
+                hashing = isinstance(request, HashCheckpoint)
+                emit(Hashing(job_id=job.id, name=request.checkpoint, fraction=done) if hashing else Working(job_id=job.id, fraction=done))
 
+        if isinstance(request, Merge | Convert):
+            self._workshop.run(request, progress)
+            emit(CatalogChanged())
+            return
+        if not isinstance(request, HashCheckpoint):
+            raise WebuiError(f"A job of kind {request.kind} needs the device.")
         try:
             self._catalog.sha256(self._catalog.get(request.checkpoint), progress)
         except WebuiError:

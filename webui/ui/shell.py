@@ -20,6 +20,7 @@ from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
+from webui.ui.tabs.models import place_models
 from webui.ui.tabs.pnginfo import place_tab as place_pnginfo
 from webui.ui.tabs.settings import place_settings
 from webui.ui.tabs.txt2img import list_styles, make_form, place_tab
@@ -62,9 +63,11 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
                 place_tab(form, studio)
             with gr.Tab(word("tab_pnginfo"), id="pnginfo", elem_id="tab_pnginfo") as pnginfo:
                 place_pnginfo()
+            with gr.Tab(word("tab_models"), id="models", elem_id="tab_models") as models:
+                place_models()
             with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings") as settings:
                 place_settings()
-        for tab in (txt2img, pnginfo, settings):
+        for tab in (txt2img, pnginfo, models, settings):
             listen(tab.select, js=f"() => window.easel.openedTab({json.dumps(tab.id)})")
         _place_filling(form)
         styles = form.components["styles"]
@@ -96,5 +99,6 @@ def _head(form: Form, page: PageOptions) -> str:
     }
     text = json.dumps(facts).replace("<", "\\u003c")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
-    style = '<link rel="stylesheet" href="web/paste.css">'  # not by css_paths: there Gradio confines rules in @media to its own elements
+    sheets = ("paste.css", "models.css")  # not by css_paths: there Gradio confines rules in @media to its own elements
+    style = "".join(f'<link rel="stylesheet" href="web/{sheet}">' for sheet in sheets)
     return f'{style}\n<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'

@@ -15,11 +15,16 @@ function checkbox(setting, value, changed) {
 function dropdown(setting, value, changed) {
   const choices = setting.choices.includes(value) ? setting.choices : [value, ...setting.choices];
   const box = h('select', { 'aria-label': setting.label, onchange: () => changed(box.value) },
-    ...choices.map((choice) => h('option', { value: choice, text: choice, selected: choice === value })));
+    ...choices.map((choice) => h('option', { value: choice, text: setting.labels?.[choice] || choice, selected: choice === value })));
   return box;
 }
 
 function text(setting, value, changed) {
+  if (setting.lines > 1) {
+    const area = h('textarea', { 'aria-label': setting.label, rows: String(setting.lines), spellcheck: 'false', oninput: () => changed(area.value) });
+    area.value = value;
+    return area;
+  }
   return h('input', { type: 'text', 'aria-label': setting.label, value, spellcheck: 'false', oninput: (event) => changed(event.target.value) });
 }
 

@@ -2,6 +2,7 @@
 
 import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
+import { mountModels } from './models.js';
 import { mountPaste } from './paste.js';
 import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
@@ -33,6 +34,7 @@ function start() {
   mountForm();
   mountStyles();
   mountQuicksettings();
+  mountModels();
   mountSettings();
   applyPageSettings();
   offerOldForm();

@@ -20,7 +20,7 @@ export function mountQueue() {
     // composedPath: a button of the list is no longer in the page when its own click redrew the list
     if (!panel.hidden && ![panel, pill].some((element) => event.composedPath().includes(element))) toggle();
   });
-  subscribe((_, event) => { if (event.type !== 'preview') draw(event.type === 'progress'); });
+  subscribe((_, event) => { if (event.type !== 'preview') draw(['progress', 'working', 'hashing'].includes(event.type)); });
   draw();
   return pill;
 }
@@ -41,7 +41,8 @@ function draw(onlyProgress = false) {
   if (pill.lastChild.textContent !== label) pill.lastChild.textContent = label;
   pill.setAttribute('aria-label', `${t('queue')}: ${label}`);
   if (panel.hidden || dragged) return;
-  const fill = () => list.querySelector('.row-fill')?.style.setProperty('transform', `scaleX(${state.progress?.job_id === job?.id ? state.progress?.fraction : 0})`);
+  const done = (id) => [state.progress, state.working, state.hashing].find((item) => item?.job_id === id)?.fraction ?? 0;
+  const fill = () => list.querySelectorAll('.row-fill').forEach((bar) => { bar.style.transform = `scaleX(${done(bar.dataset.job)})`; });
   if (onlyProgress) return fill();
   const focus = document.activeElement?.dataset?.key;
   const others = [...state.jobs.values()].filter((item) => item.status === 'running' && item !== job);
@@ -56,7 +57,7 @@ function draw(onlyProgress = false) {
 }
 
 const act = (path, body) => post(path, body).catch((error) => toast(error.info, 'error'));
-const title = (job) => (['hash', 'replay'].includes(job.kind) ? t(`job_${job.kind}`, { name: job.title || t('untitled') }) : job.title || t('untitled'));
+const title = (job) => (['hash', 'replay', 'merge', 'convert'].includes(job.kind) ? t(`job_${job.kind}`, { name: job.title || t('untitled') }) : job.title || t('untitled'));
 
 function about(job, ...more) {
   const facts = [job.planned > 1 || job.pictures ? t('pictures_of', { n: job.pictures, m: Math.max(job.planned, job.pictures) }) : '', job.repeat ? t('forever_mark') : ''];
@@ -68,7 +69,7 @@ const rowButton = (name, label, job, path, props = {}) =>
   button(name, `${t(label)}: ${title(job)}`.slice(0, 90), () => act(`jobs/${job.id}/${path}`), { class: 'icon-button', 'data-key': `${path}-${job.id}`, ...props });
 
 function runningRow(job) {
-  return h('li', { class: 'job now' }, about(job), rowButton('close', 'interrupt', job, 'interrupt'), h('div', { class: 'row-bar' }, h('div', { class: 'row-fill' })));
+  return h('li', { class: 'job now' }, about(job), rowButton('close', 'interrupt', job, 'interrupt'), h('div', { class: 'row-bar' }, h('div', { class: 'row-fill', 'data-job': job.id })));
 }
 
 function endedRow(job) {

@@ -3,7 +3,7 @@
 const KEPT_PICTURES = 60;
 
 export const state = {
-  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, hashing: null, notices: [], up: true, checkpoints: null,
+  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, hashing: null, working: null, notices: [], up: true, checkpoints: null,
   replays: new Map(),
 };
 const listeners = new Set();
@@ -43,7 +43,7 @@ function withJob(job) {
 const reducers = {
   snapshot: (event) => ({
     boot: event.boot, jobs: new Map(event.jobs.map((job) => [job.id, job])), waiting: event.waiting, pictures: withPictures(event.pictures),
-    progress: event.progress, preview: event.preview, hashing: event.hashing, notices: event.notices,
+    progress: event.progress, preview: event.preview, hashing: event.hashing, working: event.working, notices: event.notices,
   }),
   progress: (event) => ({ progress: event }),
   preview: (event) => {
@@ -53,7 +53,7 @@ const reducers = {
   },
   job: ({ job }) => {
     const over = (item) => (item && item.job_id === job.id && job.status !== 'running' ? null : item);
-    return { jobs: withJob(job), progress: over(state.progress), preview: over(state.preview), hashing: over(state.hashing) };
+    return { jobs: withJob(job), progress: over(state.progress), preview: over(state.preview), hashing: over(state.hashing), working: over(state.working) };
   },
   queue: (event) => ({ waiting: event.waiting }),
   picture: ({ picture }) => {
@@ -63,6 +63,7 @@ const reducers = {
   },
   picture_filed: ({ picture }) => (state.pictures.some((item) => item.id === picture.id) ? { pictures: withPictures([picture]) } : {}),
   hashing: (event) => ({ hashing: event }),
+  working: (event) => ({ working: event }),
   replay: ({ report }) => ({ replays: new Map(state.replays).set(report.picture_id, report) }),
   notice: (event) => ({ notices: [...state.notices.filter((item) => item.id !== event.id), event] }),
 };

@@ -1,0 +1,58 @@
+"""The routes of the Models tab: one schema, errors at their fields, no path of a client is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+PNG = b"\x89PNG\r\n\x1a\n"
+CARD = "/api/v1/models/card?kind=checkpoint&name=tiny.safetensors"
+
+
+def test_cards_and_one_card(client: TestClient, data: Path) -> None:
+    assert [(card["kind"], card["name"], card["base"]) for card in client.get("/api/v1/models").json()] == [("checkpoint", "tiny.safetensors", "sd1")]
+    card = client.get(CARD).json()
+    assert card["dtypes"] == {"F16": card["tensors"]} and card["notes"] == {} and "easel.config" in card["metadata"]
+    answer = client.patch(CARD, json={"notes": "good", "tags": ["small"], "sd version": "SD1"})
+    assert answer.status_code == 200 and answer.json()["notes"] == {"notes": "good", "tags": ["small"], "sd version": "SD1"}
+    assert (data / "models" / "Stable-diffusion" / "tiny.json").is_file()
+    refused = client.patch(CARD, json={"preferred weight": 99})
+    assert (refused.status_code, refused.json()["field"]) == (422, "preferred weight")
+
+
+def test_only_known_models_have_cards(client: TestClient) -> None:
+    for name in ("../../secret.txt", "/etc/passwd", "..%2f..%2fsecret.txt", ""):
+        for path in ("card", "preview"):
+            assert client.get(f"/api/v1/models/{path}?kind=checkpoint&name={name}").status_code == 404
+            assert client.get(f"/api/v1/models/{path}?kind=lora&name={name}").status_code == 404
+    assert client.get("/api/v1/models/card?kind=none&name=tiny").status_code == 404
+
+
+def test_a_preview_is_put_and_seen(client: TestClient) -> None:
+    address = CARD.replace("card?", "preview?")
+    assert client.get(address).status_code == 404
+    assert client.put(address, content=b"<svg onload=alert(1)>").status_code == 422
+    assert client.put(address, content=PNG).json()["preview"] > 0
+    shown = client.get(address)
+    assert (shown.content, shown.headers["content-type"]) == (PNG, "image/png")
+    assert client.put(address + "&picture=99").status_code == 404
+
+
+def test_merge_and_convert_go_into_the_line(client: TestClient) -> None:
+    body = {"primary_model_name": "tiny", "interp_method": "No interpolation", "custom_name": "copy"}
+    job = client.post("/api/v1/models/merge", json=body).json()
+    assert (job["lane"], job["output"]) == ("cpu", "copy.safetensors")
+    assert client.get(f"/api/v1/jobs/{job['id']}").json()["request"]["kind"] == "merge"
+    assert client.post("/api/v1/models/convert", json={"source": "tiny", "dtype": "bfloat16"}).json()["output"] == "tiny-bf16.safetensors"
+    for path, body, field in (("merge", {}, "primary_model_name"), ("merge", {"blocks": "1"}, "blocks"), ("convert", {"source": "x"}, "source"),
+                              ("convert", {"source": "tiny", "custom_name": "../x"}, "custom_name"), ("convert", {"color": 1}, "color")):
+        answer = client.post(f"/api/v1/models/{path}", json=body)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_forms_and_metadata(client: TestClient) -> None:
+    forms = client.get("/api/v1/models/forms").json()
+    assert [field["elem"] for field in forms["merge"]][:3] == ["primary_model_name", "secondary_model_name", "tertiary_model_name"]
+    assert "easel.config" in client.get("/api/v1/models/metadata?names=tiny&names=").json()
+    assert client.get("/api/v1/models/metadata?names=none").status_code == 422

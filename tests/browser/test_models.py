@@ -1,0 +1,137 @@
+"""The Models tab as a person uses it: cards, search, notes, a merge, a file that comes by itself, thousands of files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Guarded, set_small, visit
+from tests.serving import Server
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def models(server: Server) -> Iterator[Path]:
+    """The folder of models; what a test puts there is taken away."""
+    folder = server.data / "models"
+    before = set(folder.rglob("*"))
+    yield folder
+    for path in sorted(set(folder.rglob("*")) - before, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    server.post("checkpoints/refresh")
+
+
+def open_models(page: Page) -> Page:
+    """The tab, drawn."""
+    page.click("#tabs [role=tab][data-tab-id=models]")
+    page.wait_for_selector("#models_grid .card")
+    return page
+
+
+def add(server: Server, models: Path, *names: str) -> None:
+    """Copies of the checkpoint under other names."""
+    for name in names:
+        target = models / "Stable-diffusion" / f"{name}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(models / "Stable-diffusion" / "tiny.safetensors", target)
+    server.post("checkpoints/refresh")
+
+
+def test_a_click_on_a_card_chooses_the_checkpoint(open_page: Open, server: Server, models: Path) -> None:
+    add(server, models, "other")
+    page = open_models(open_page())
+    page.click(".card:has-text('other') .face")
+    expect(page.locator("#setting_sd_model_checkpoint input")).to_have_value("other.safetensors")
+    expect(page.locator(".card.used strong")).to_have_text("other")
+    page.fill("#models_search", "tin")
+    expect(page.locator("#models_grid .card")).to_have_count(1)
+    page.fill("#models_search", "nothing at all")
+    expect(page.locator("#models_grid")).to_contain_text("No model fits")
+
+
+def test_notes_and_a_picture_are_written_beside_the_file(open_page: Open, models: Path) -> None:
+    page = set_small(open_page())
+    page.click("#txt2img_generate")
+    page.wait_for_function("() => document.querySelector('#html_info_txt2img pre')?.textContent.includes('Steps')")
+    open_models(page)
+    page.click(".card:has-text('tiny') .more")
+    page.fill("dialog [data-key=description]", "small <b>and</b> quick")
+    page.fill("dialog [data-key=tags]", "test, small")
+    page.click("#card_last_picture")
+    expect(page.locator("dialog .picture img")).to_be_visible()
+    expect(page.locator("dialog [data-key=tags]")).to_have_value("test, small")  # what was typed outlives the new picture
+    page.click("#card_save")
+    expect(page.locator("#models_grid .card .tags").first).to_have_text("test, small")
+    folder = models / "Stable-diffusion"
+    assert json.loads((folder / "tiny.json").read_text()).items() >= {"description": "small <b>and</b> quick", "tags": ["test", "small"]}.items()
+    assert Image.open(folder / "tiny.preview.png").size == (64, 64)
+    expect(page.locator("#models_grid .card img").first).to_be_visible()
+
+
+def test_a_merge_from_the_form_to_the_picker(guarded: Guarded, open_page: Open, server: Server, models: Path) -> None:
+    guarded.tolerated = ("422",)
+    add(server, models, "other")
+    page = open_models(open_page())
+    page.click("#models_merge")
+    page.click("#modelmerger_merge")
+    expect(page.locator("#modelmerger_primary_model_name .field-error")).to_contain_text("Choose a checkpoint")
+    page.select_option("#modelmerger_primary_model_name select", "tiny.safetensors")
+    page.select_option("#modelmerger_secondary_model_name select", "other.safetensors")
+    expect(page.locator("#modelmerger_tertiary_model_name")).to_be_hidden()
+    page.fill("#modelmerger_custom_name input", "mixed")
+    page.click("#modelmerger_merge")
+    page.click(".work-job.done button")
+    expect(page.locator("#setting_sd_model_checkpoint input")).to_have_value("mixed.safetensors")
+    page.reload()  # what was chosen is still there
+    page.wait_for_selector("#modelmerger_merge")
+    expect(page.locator("#modelmerger_custom_name input")).to_have_value("mixed")
+    page.click("#modelmerger_merge")
+    expect(page.locator("#modelmerger_custom_name .field-error")).to_contain_text("is there already")
+
+
+def test_a_new_file_appears_in_every_page_without_a_click(open_page: Open, models: Path) -> None:
+    page = open_models(open_page())
+    other = open_page()
+    expect(page.locator("#models_grid .card")).to_have_count(1)
+    shutil.copy(models / "Stable-diffusion" / "tiny.safetensors", models / "Stable-diffusion" / "by itself.safetensors")
+    expect(page.locator(".card:has-text('by itself')")).to_be_visible()
+    other.click("#setting_sd_model_checkpoint input")
+    expect(other.get_by_role("option", name="by itself.safetensors")).to_be_visible()
+
+
+def test_thousands_of_files_are_on_screen_at_once(open_page: Open, models: Path) -> None:
+    folder = models / "Lora" / "many"
+    folder.mkdir(parents=True)
+    for number in range(5000):
+        (folder / f"style {number:04}.safetensors").write_bytes(b"")
+    page = open_models(open_page())
+    expect(page.locator(".kind[data-kind=lora] .count")).to_have_text("5000")
+    assert page.locator("#models_grid .card").count() < 100
+    page.fill("#models_search", "style 4999")
+    expect(page.locator("#models_grid .card strong")).to_have_text("style 4999")
+    spent = page.evaluate("""async () => {
+        const start = performance.now(), found = await (await fetch('api/v1/models')).json();
+        return [found.length, performance.now() - start];
+    }""")
+    assert spent[0] > 5000 and spent[1] < 5000  # a busy machine; bench/models.py has the bar of a second
+
+
+def test_the_tab_on_a_telephone(guarded: Guarded, server: Server) -> None:
+    page = guarded.context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ru-RU").new_page()
+    visit(page, server)
+    page.evaluate("localStorage.setItem('easel.tab', '\"models\"')")
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    if not page.locator("#models_grid").is_visible():
+        page.click("#tabs .overflow-menu > button")
+        page.get_by_role("button", name="Модели").click()
+    page.wait_for_selector("#models_grid .card")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator("#models_merge")).to_have_text("Слияние")

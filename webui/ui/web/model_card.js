@@ -1,0 +1,100 @@
+// One model's card, opened: picture, what the file says of itself, and what a person writes about it (A1111's `name.json` beside the file).
+
+import { call, get, post } from './api.js';
+import { button, h } from './dom.js';
+import { useCheckpoint } from './model_forms.js';
+import { addressOf, baseName, pictureOf, sizeOf } from './models.js';
+import { state } from './store.js';
+import { toast } from './toast.js';
+import { t } from './words.js';
+
+const FIELDS = [['description', 'card_description', 1], ['activation text', 'card_activation', 1], ['tags', 'card_tags', 1], ['notes', 'card_notes', 4]];
+const complain = (error) => toast(error.info || { message: String(error) }, 'error');
+let dialog = null;
+
+// `changed()` is called after something was written.
+export async function openCard(model, { changed }) {
+  let card;
+  try { card = await get(addressOf(model, 'card')); } catch (error) { return void complain(error); }
+  dialog?.remove();
+  dialog = document.body.appendChild(h('dialog', { class: 'sheet-dialog model-card', 'aria-label': card.title }));
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) close(); }); // beside it
+  dialog.addEventListener('cancel', (event) => { event.preventDefault(); close(); });
+  const fields = {};
+  const texts = () => Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, field.value]));
+  let saved = '';
+  const close = async () => { if (JSON.stringify(texts()) === saved || await save()) dialog.close(); };
+
+  async function save() {
+    const { tags, ...words } = texts();
+    const changes = { ...words, tags: tags.split(',').map((tag) => tag.trim()).filter(Boolean) };
+    try { card = await call('PATCH', addressOf(model, 'card'), changes); } catch (error) { complain(error); return false; }
+    saved = JSON.stringify(texts());
+    toast({ message: t('card_saved') });
+    changed();
+    return true;
+  }
+
+  async function setPicture(path, body) {
+    try { card = await call('PUT', path, body); } catch (error) { return void complain(error); }
+    draw();
+    changed();
+  }
+
+  function draw() {
+    const picture = pictureOf(card), last = state.pictures.filter((item) => !item.pending).at(-1);
+    const file = h('input', { type: 'file', class: 'sr-only', accept: 'image/png,image/jpeg,image/webp,image/gif', onchange: () => file.files[0] && setPicture(addressOf(card, 'preview'), file.files[0]) });
+    const before = fields.notes ? texts() : null;
+    for (const [key, label, lines] of FIELDS) {
+      const value = before ? before[key] : key === 'tags' ? (card.notes.tags || []).join(', ') : String(card.notes[key] ?? '');
+      fields[key] = lines > 1 ? h('textarea', { rows: String(lines), 'aria-label': t(label), 'data-key': key }) : h('input', { type: 'text', 'aria-label': t(label), 'data-key': key });
+      fields[key].value = value;
+    }
+    if (!before) saved = JSON.stringify(texts());
+    dialog.replaceChildren(
+      h('header', {}, h('h2', { text: card.title }), button('close', t('close'), close, { class: 'icon-button' })),
+      h('div', { class: 'about-model' },
+        h('div', { class: 'picture' }, picture ? h('img', { src: picture, alt: '' }) : h('span', { class: 'blank', 'aria-hidden': 'true', text: [...card.title][0]?.toUpperCase() || '?' }),
+          h('div', { class: 'row' },
+            last && h('button', { type: 'button', class: 'act', id: 'card_last_picture', text: t('card_last_picture'), onclick: () => setPicture(`${addressOf(card, 'preview')}&picture=${last.id}`) }),
+            h('label', { class: 'act' }, h('span', { text: t('card_choose_picture') }), file))),
+        facts()),
+      ...(card.error || card.unreadable ? [h('p', { class: 'note bad', role: 'alert', text: card.error || card.unreadable })] : []),
+      ...FIELDS.map(([key, label]) => h('label', {}, h('span', { text: t(label) }), fields[key])),
+      h('div', { class: 'row' },
+        card.kind === 'checkpoint' && !card.error && h('button', { type: 'button', class: 'act primary', text: t('models_use'), onclick: () => { useCheckpoint(card); close(); } }),
+        h('button', { type: 'button', class: 'act', id: 'card_save', text: t('card_save'), onclick: save })),
+      ...(Object.keys(card.metadata || {}).length ? [h('details', {}, h('summary', { text: t('card_metadata', { n: Object.keys(card.metadata).length }) }), h('pre', { class: 'infotext', tabindex: '0', text: readable(card.metadata) }))] : []));
+  }
+
+  function facts() {
+    const hash = card.sha256 || card.hash;
+    const rows = [
+      ['models_kind', t(`kind_one_${card.kind}`)], ['card_base', baseName(card.base)], ['card_size', sizeOf(card.size)],
+      ['card_dtype', Object.entries(card.dtypes || {}).map(([name, count]) => (Object.keys(card.dtypes).length > 1 ? `${name} × ${count}` : name)).join(', ')],
+      ['card_parameters', card.parameters ? `${(card.parameters / 1e6).toLocaleString(window.easel.locale, { maximumFractionDigits: card.parameters < 1e8 ? 1 : 0 })} M` : ''],
+      ['card_licence', card.licence], ['card_changed', new Date(card.mtime * 1000).toLocaleString(window.easel.locale, { dateStyle: 'medium', timeStyle: 'short' })], ['card_path', card.path],
+    ].filter(([, value]) => value);
+    const hashRow = h('div', { class: 'wide' }, h('dt', { text: 'SHA-256' }), h('dd', {}, hash ? h('code', { text: hash })
+      : h('button', { type: 'button', class: 'act', text: t('card_hash'), onclick: compute })));
+    return h('dl', {}, ...rows.map(([label, value]) => h('div', { class: label === 'card_path' ? 'wide' : '' }, h('dt', { text: t(label) }), h('dd', { text: value }))), hashRow);
+  }
+
+  async function compute(event) {
+    event.target.disabled = true;
+    try { card = await post(addressOf(card, 'hash')); } catch (error) { return void complain(error); }
+    if (card.sha256 || card.hash) draw();
+    else toast({ message: t('job_hash', { name: card.name }) });
+    changed();
+  }
+
+  draw();
+  dialog.showModal();
+}
+
+function readable(metadata) {
+  const value = Object.fromEntries(Object.entries(metadata).map(([key, text]) => {
+    try { return [key, JSON.parse(text)]; } catch { return [key, text]; }
+  }));
+  return JSON.stringify(value, null, 2);
+}
