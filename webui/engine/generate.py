@@ -15,16 +15,16 @@ from webui.backend.manager import ModelManager
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import make_network
-from webui.engine.plan import Batch, Enlarge, Pass, Plan, prompt_fields, timing_of
+from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
+from webui.engine.report import Reporter
 from webui.engine.step_hooks import POINTS, PassHooks
-from webui.engine.steps.decode import check_latents, decode_picture
+from webui.engine.steps.decode import check_latents, develop
 from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
-from webui.engine.steps.postprocess import to_image
-from webui.engine.steps.upscale import encode_image, enlarge_images, enlarge_latents, to_pixels
-from webui.engine.tools import Picture, RunTools, Step
+from webui.engine.steps.upscale import enlarge
+from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = _develop(components, latents)
+                image = develop(components, latents)
                 index = batch.first + number
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
@@ -99,9 +99,11 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
         start = None
         if part.enlarge is not None:
             run.report("upscaling", batch, part)
-            start, images = _enlarge(run, part.enlarge, canvas)
-            if canvas is not None and run.tools.settings.save_images_before_highres_fix:
-                canvas = replace(canvas, before=images)
+            given, wanted = run.plan.request.firstpass_image, run.tools.settings.save_images_before_highres_fix
+            before = canvas.denoised.latents if canvas else run.tools.open_image(given) if given else None
+            assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
+            start, images = enlarge(run.components, part.enlarge, before, show=wanted)
+            canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
             return canvas and replace(canvas, denoised=replace(canvas.denoised, partial=True))
@@ -109,21 +111,6 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
         if denoised.partial:
             break
     return canvas
-
-
-def _enlarge(run: Run, to: Enlarge, canvas: Canvas | None) -> tuple[Tensor, Sequence[Image.Image]]:
-    """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from where those had to be made."""
-    components, tools, given = run.components, run.tools, run.plan.request.firstpass_image
-    latent = to.upscaler.latent_mode is not None
-    if given is not None:
-        image = tools.open_image(given)
-        if latent:
-            return enlarge_latents(encode_image(components, image), to), [image]
-        return enlarge_images(components, [to_image(to_pixels(image))], to), [image]
-    assert canvas is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
-    latents = canvas.denoised.latents
-    images = [_develop(components, one) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
-    return enlarge_latents(latents, to) if latent else enlarge_images(components, images, to), images
 
 
 @torch.inference_mode()
@@ -165,32 +152,6 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     return denoised
 
 
-@torch.inference_mode()
-def _develop(components: Components, latents: Tensor) -> Image.Image:
-    """Decode → postprocess, for one picture (channels, h, w)."""
-    return to_image(decode_picture(components, latents))
-
-
 def _end(previews: PreviewRun | None) -> None:
     if previews is not None:
         previews.end()
-
-
-class Reporter:
-    """Turns "phase, batch, pass, step of it" into the `Step` that the caller gets: steps of all passes count, and a step is as dear as its pixels.
-    Decoding comes when all is done."""
-
-    def __init__(self, plan: Plan, tools: RunTools) -> None:
-        self._pictures = len(plan.seeds)
-        self._todo = plan.todo
-        self._steps = [part.steps for part in plan.todo]
-        self._costs = [part.steps * part.width * part.height for part in plan.todo]
-        self._report = tools.report
-
-    def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
-        """Tell the caller."""
-        over = self._todo.index(part) if part else 0
-        if phase == "decoding":
-            over, step = len(self._todo), 0
-        done = sum(self._costs[:over]) + (step * part.width * part.height if part else 0)
-        self._report(Step(phase, batch.first, self._pictures, sum(self._steps[:over]) + step, sum(self._steps), done / sum(self._costs)))

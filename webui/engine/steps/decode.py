@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from webui.backend.components import Components
+from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError
 
 
@@ -27,3 +29,9 @@ def decode_picture(components: Components, latents: Tensor) -> Tensor:
             hint="16 bits are too few for this VAE: start with --no-half-vae.",
         )
     return picture
+
+
+@torch.inference_mode()
+def develop(components: Components, latents: Tensor) -> Image.Image:
+    """Decode → postprocess, for one picture (channels, h, w)."""
+    return to_image(decode_picture(components, latents))

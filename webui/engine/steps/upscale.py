@@ -14,12 +14,29 @@ from torch.nn.functional import interpolate
 from webui.backend.components import Components
 from webui.engine.course import load_function
 from webui.engine.plan import Enlarge
+from webui.engine.steps.decode import develop
 from webui.engine.steps.latents import FACTOR
+from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError, WebuiError
 from webui.schema.sampling import UpscalerSpec
 
 ROUNDS = 3
 """An upscaler with a fixed factor is run at most so often, as in A1111."""
+
+
+def enlarge(components: Components, to: Enlarge, before: Tensor | Image.Image, *, show: bool) -> tuple[Tensor, Sequence[Image.Image]]:
+    """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from.
+
+    `before` is what the first pass left, (batch, channels, h, w), or a finished picture that stands for it. Pictures of latents are made where the
+    upscaler works on pictures, and where `show` asks for them.
+    """
+    latent = to.upscaler.latent_mode is not None
+    if isinstance(before, Image.Image):
+        if latent:
+            return enlarge_latents(encode_image(components, before), to), [before]
+        return enlarge_images(components, [to_image(to_pixels(before))], to), [before]
+    images = [develop(components, one) for one in before] if show or not latent else []
+    return enlarge_latents(before, to) if latent else enlarge_images(components, images, to), images
 
 
 def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
