@@ -52,7 +52,7 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("settings live in the data folder", "one", "--ui-config-file --ui-settings-file --freeze-settings-in-sections --freeze-specific-settings"),
     ("settings live in the data folder", "none", "--freeze-settings --hide-ui-dir-config"),
     ("the page looks after this by itself", "none",
-     ("--use-textbox-seed --no-prompt-history --no-progressbar-hiding --no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode"
+     ("--use-textbox-seed --no-progressbar-hiding --no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode"
      " --enable-console-prompts --disable-console-progressbars")),
     ("the page looks after this by itself", "one", "--gradio-img2img-tool --gradio-inpaint-tool"),
     ("this is for A1111's own maintenance", "none",

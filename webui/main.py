@@ -38,6 +38,7 @@ from webui.services.images import ImageStore
 from webui.services.library import HashTable, Library, content_hashes
 from webui.services.outputs import Outputs, Waiting
 from webui.services.queue import JobQueue
+from webui.services.replay import Replays
 from webui.services.settings import SettingsStore
 from webui.services.studio import Parts, Studio, forward_to_plugins
 from webui.services.styles import StyleFile
@@ -113,20 +114,23 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
+    params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
         waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None,
+        params=params,
     )
+    replays = Replays(folders.own / "replays", library, outputs, events.publish)
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(), images=images,
+        default=lambda: checkpoint or catalog.default(), images=images, replays=replays,
     )
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, files=_make_files(folders, library), checkpoint=checkpoint,
+        hasher=hasher, files=_make_files(folders, library), replays=replays, params=params, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

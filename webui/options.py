@@ -60,6 +60,7 @@ def parse_options(argv: Sequence[str]) -> LaunchOptions:
         tls_certfile=certificate[1],
         safe_mode=given.safe_mode,
         no_hashing=given.no_hashing,
+        prompt_history=not given.no_prompt_history,
         ignored=ignored,
     )
 
@@ -119,6 +120,7 @@ def _make_parser() -> _Parser:
     add = parser.add_argument_group("behaviour").add_argument
     add("--safe-mode", "--disable-all-extensions", "--disable-extra-extensions", action="store_true", help="load no extensions and no scripts")
     add("--no-hashing", action="store_true", help="never compute checkpoint hashes")
+    add("--no-prompt-history", action="store_true", help="do not write params.txt, which ↙ reads above an empty prompt")
     return parser
 
 

@@ -193,7 +193,7 @@ def test_replay_says_identical_or_how_much_differs(open_page: Open, server: Serv
     page = open_page()
     page.click(f".thumb[data-picture='{job['pictures'][2]['id']}']")
     page.click("#replay_txt2img")
-    expect(page.locator(".replay")).to_have_text("Replay: identical, every pixel.", timeout=30_000)
+    expect(page.locator(".replay strong")).to_have_text("Replay: identical, every pixel.", timeout=30_000)
     assert len(server.get(f"jobs/{job['job']['id']}")["pictures"]) == 4
     page.click(f".thumb[data-picture='{job['pictures'][3]['id']}']")
     expect(page.locator(".replay")).not_to_be_visible()
@@ -207,3 +207,27 @@ def test_replay_says_identical_or_how_much_differs(open_page: Open, server: Serv
     page.click("#replay_txt2img")
     expect(page.locator(".replay")).to_contain_text("Largest difference 8 of 255, in 0.024 % of the pixels", timeout=30_000)
     assert server.get(f"pictures/{job['pictures'][3]['id']}/replay")["max_difference"] == 8
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    expect(page.locator(".replay strong")).to_contain_text("Largest difference 8 of 255")  # the last picture is shown, and so is its report
+
+
+def test_the_large_view_makes_a_picture_again_and_keeps_it(open_page: Open, server: Server) -> None:
+    job = server.wait(server.submit(prompt="again and again", seed=19), "done")
+    page = open_page()
+    page.wait_for_selector(".stage .picture[src]")
+    page.click(".stage .big")
+    box = page.locator(".lightbox .replay")
+    expect(box).to_be_hidden()
+    page.keyboard.press("r")
+    expect(box.locator("strong")).to_have_text("Replay: identical, every pixel.")
+    box.get_by_role("button", name="Keep it").click()
+    expect(box.locator(".kept")).to_have_text("Kept")
+    expect(page.locator(".lightbox .caption")).to_contain_text("1 / 2")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".lightbox .caption")).to_contain_text("2 / 2")
+    expect(box).to_be_hidden()  # a picture of its own, that nobody has replayed
+    number = server.get(f"pictures/{job['pictures'][0]['id']}/replay")["kept"]
+    kept = server.get(f"pictures/{number}/info")
+    assert kept["fields"]["Seed"] == "19" and kept["request"]["prompt"] == "again and again"
+    assert len(list((server.data / "outputs").rglob("*-19.png"))) == 2

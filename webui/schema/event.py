@@ -122,6 +122,8 @@ class Snapshot(Frozen):
     preview: Preview | None
     notices: tuple[Notice, ...]
     hashing: Hashing | None = None
+    replays: tuple[ReplayReport, ...] = ()
+    """The last reports on those pictures."""
 
 
 Event = Annotated[

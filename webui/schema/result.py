@@ -49,6 +49,8 @@ class ReplayReport(Frozen):
     """What could not be as it was then, one sentence each."""
 
     created: float
+    kept: int | None = None
+    """Number of the picture in the library that it became; None = nobody has kept it."""
 
 
 class PictureView(Frozen):

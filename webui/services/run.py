@@ -79,6 +79,8 @@ class JobRun:
             for picture in self._engine.generate(request, tools):
                 last = picture
                 futures.append(self._save(picture, names[picture.index]))
+                if len(futures) == 1:
+                    self._outputs.note_params(Saving(self.job, "", picture))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
                 if failed:
                     break  # the disk is full or gone: hours of pictures that cannot be kept help nobody
@@ -94,8 +96,8 @@ class JobRun:
             self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
         return records
 
-    def make_again(self, request: Txt2Img, index: int) -> Image.Image:
-        """Run the batch that picture `index` of the request is in and return that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
+    def make_again(self, request: Txt2Img, index: int) -> Picture:
+        """Run the batch that picture `index` of the request is in and give that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
         self.token.raise_if_interrupted()
         first = index - index % request.batch_size
         others = frozenset(range(request.batch_count * request.batch_size)) - {index}
@@ -106,7 +108,7 @@ class JobRun:
         self.token.raise_if_interrupted()
         if not made:
             raise Cancelled("The picture was skipped.")
-        return made[0].image
+        return made[0]
 
     def _settings(self, request: Txt2Img) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""

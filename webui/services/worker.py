@@ -28,7 +28,7 @@ from webui.services.images import ImageStore
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
-from webui.services.replay import run_replay
+from webui.services.replay import Replays
 from webui.services.run import JobRun
 
 if TYPE_CHECKING:
@@ -153,9 +153,11 @@ class DeviceExecutor:
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
         queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
+        replays: Replays,
     ) -> None:
         self._options = options
         self._images = images
+        self._replays = replays
         self._catalog = catalog
         self._registries = registries
         self._host = host
@@ -178,7 +180,7 @@ class DeviceExecutor:
         request = job.request
         if isinstance(request, Replay):
             run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
-            run_replay(run, request, self._library, emit)
+            self._replays.run(run, request)
             return
         if not isinstance(request, Txt2Img):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")

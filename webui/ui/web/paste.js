@@ -89,8 +89,7 @@ function readBox() {
   const text = byId(page.elements.prompt).querySelector('textarea').value;
   const last = state.pictures.at(-1);
   if (text.trim()) pasteFrom(post('png-info', new Blob([text])));
-  else if (last) pasteFrom(get(`pictures/${last.id}/info`), { url: last.url });
-  else toast({ message: t('paste_nothing'), hint: t('paste_hint') });
+  else get('params').then((metadata) => openDiff(metadata, { url: last?.infotext === metadata.text ? last.url : null }), complain); // params.txt, as in A1111
 }
 
 function takeFile(file) {

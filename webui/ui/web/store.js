@@ -44,6 +44,7 @@ const reducers = {
   snapshot: (event) => ({
     boot: event.boot, jobs: new Map(event.jobs.map((job) => [job.id, job])), waiting: event.waiting, pictures: withPictures(event.pictures),
     progress: event.progress, preview: event.preview, hashing: event.hashing, notices: event.notices,
+    replays: new Map([...state.replays, ...event.replays.map((report) => [report.picture_id, report])]),
   }),
   progress: (event) => ({ progress: event }),
   preview: (event) => {
