@@ -41,7 +41,7 @@ from webui.services.queue import JobQueue
 from webui.services.replay import Replays
 from webui.services.settings import SettingsStore
 from webui.services.studio import Parts, Studio, forward_to_plugins
-from webui.services.styles import StyleFile
+from webui.services.styles import Styles
 from webui.services.worker import DeviceExecutor, FileExecutor, Worker
 from webui.ui.shell import WEB, PageOptions, mount
 
@@ -129,7 +129,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
-        styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
+        styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
         hasher=hasher, files=_make_files(folders, library), replays=replays, params=params, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")

@@ -49,6 +49,9 @@ class LaunchOptions(Frozen):
     no_hashing: bool = False
     """Never compute the SHA-256 of a checkpoint."""
 
+    styles_files: tuple[Path, ...] = ()
+    """Styles files, or globs of them; none = `styles.csv` of the data folder."""
+
     prompt_history: bool = True
     """Keep the line of the last pictures in `params.txt`."""
 

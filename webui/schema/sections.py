@@ -44,6 +44,7 @@ SECTIONS = (
     )),
     Section("saving-grids", "Grids", (
         "grid_save", "grid_format", "grid_only_if_multiple", "grid_extended_filename", "grid_prevent_empty_spots", "n_rows", "img_max_size_mp",
+        "font", "grid_text_active_color", "grid_text_inactive_color", "grid_background_color",
     )),
     Section("sd", "Prompts and noise", (
         "emphasis", "CLIP_stop_at_last_layers", "comma_padding_backtrack", "enable_prompt_comments", "randn_source",

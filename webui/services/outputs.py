@@ -29,7 +29,7 @@ from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
 from webui.services.formats import Notes, usable_format, write_picture
-from webui.services.grids import grid_shape, make_grid
+from webui.services.grids import Captioned, GridLook, grid_shape, make_grid
 from webui.services.infotext.writer import write_infotext
 from webui.services.library import Draft, Library
 from webui.services.placing import Name, Numbers, below, split_name
@@ -102,11 +102,12 @@ class Outputs:
         """Write A1111's `params.txt`, the line of the first picture of this one's run, in the background."""
         return self._thread.submit(self._note_params, saving)
 
-    def save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Future[Path | None]:
-        """Write the grid of finished pictures in the background. `saving` is one of them, for names and settings. A grid is a file beside the
+    def save_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None = None) -> Future[Path | None]:
+        """Write the grid of finished pictures in the background; with captions it has their shape, and None leaves a place empty. `saving` is one of
+        them, for names and settings. A grid is a file beside the
         pictures, no row of the library: it is not counted, shown or made again. None when the settings want none, when it would be too large,
         when it waits for a hash, and when it could not be written (the log says why; the pictures are safe)."""
-        return self._thread.submit(self._try_grid, saving, records)
+        return self._thread.submit(self._try_grid, saving, records, captions)
 
     def finish(self, checkpoint: str) -> Future[None]:
         """The hash of a checkpoint (by name) is known, or never will be: write the files that waited for it, in the background."""
@@ -176,22 +177,26 @@ class Outputs:
         if sheet.marked and self._waiting:
             self._waiting.ask(sheet.checkpoint)
 
-    def _try_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
+    def _try_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None) -> Path | None:
         try:
-            return self._save_grid(saving, records)
+            return self._save_grid(saving, records, captions)
         except StorageError as error:
             log.error("no grid: %s", error.message)
             return None
 
-    def _save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
+    def _save_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None) -> Path | None:
         settings, plan = saving.settings, saving.picture.plan
         if not settings.grid_save or (len(records) < 2 and settings.grid_only_if_multiple):
             return None
-        shape = grid_shape(len(records), plan.request.batch_size, settings)
-        now = [self._library.picture(record.id) if record.pending else record for record in records]  # a draft may have become a file since
-        paths = [Path(record.path) for record in now if record is not None]
+        # a draft may have become a file since
+        now = [self._library.picture(record.id) if record and record.pending else record for record in records]
+        if captions is None:
+            now = [record for record in now if record is not None]
+        shape = captions.shape if captions else grid_shape(len(records), plan.request.batch_size, settings)
+        paths = [Path(record.path) if record else None for record in now]
+        look = GridLook.of(settings, captions.columns, captions.rows, captions.margin) if captions else GridLook.of(settings)
         try:
-            grid = make_grid(paths, shape, settings.img_max_size_mp * 1_000_000)
+            grid = make_grid(paths, shape, settings.img_max_size_mp * 1_000_000, look)
         except OSError as error:
             raise StorageError(f"The grid could not be made: a picture cannot be read any more ({error.strerror or error}).") from error
         if grid is None:

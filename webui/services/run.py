@@ -14,13 +14,15 @@ from pydantic import ValidationError
 
 from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
+from webui.engine.plan import Plan
 from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import Cancelled, RequestError, field_errors
 from webui.schema.event import Event, PictureSaved, Preview, Progress
 from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
-from webui.schema.result import PictureRecord, PictureView
+from webui.schema.result import Caption, PictureRecord, PictureView
 from webui.schema.settings import MachineSettings, PictureSettings
+from webui.services.grids import Captioned
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.sheets import Saving
@@ -34,6 +36,10 @@ class Engine(Protocol):
 
     def generate(self, request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
         """Pictures one by one."""
+        ...
+
+    def plan(self, request: Txt2Img, settings: PictureSettings) -> Plan:
+        """The request with everything resolved."""
         ...
 
 
@@ -95,6 +101,20 @@ class JobRun:
         if records and last and not key:  # a script lays out grids of its own
             self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
         return records
+
+    def save_grid(
+        self, request: Txt2Img, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),
+        rows: Sequence[Sequence[Caption]] = (), margin: int = 0,
+    ) -> None:
+        """Write a grid of pictures of this job in the background, row by row, as large as its captions say; see `Outputs.save_grid`. Raises
+        `RequestError` when the pictures do not fill it."""
+        captions = Captioned(columns, rows, margin)
+        wide, high = captions.shape
+        if len(records) != wide * high:
+            raise RequestError(f"A grid of {wide} × {high} pictures needs {wide * high} of them, not {len(records)}.")
+        if any(records):
+            plan = self._engine.plan(request, self._settings(request))
+            self._outputs.save_grid(Saving(self.job, "", Picture(Image.new("RGB", (1, 1)), plan, 0)), records, captions)
 
     def make_again(self, request: Txt2Img, index: int) -> Picture:
         """Run the batch that picture `index` of the request is in and give that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""

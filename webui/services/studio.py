@@ -21,7 +21,7 @@ from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
-from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
+from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Event, Notice, Snapshot
 from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
@@ -47,7 +47,7 @@ from webui.services.queue import JobQueue
 from webui.services.replay import Replays, plan_replay
 from webui.services.settings import SettingsStore
 from webui.services.sheets import wants_hash
-from webui.services.styles import StyleFile
+from webui.services.styles import Styles
 from webui.services.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Parts:
     queue: JobQueue
     outputs: Outputs
     images: ImageStore
-    styles: StyleFile
+    styles: Styles
     defaults: FormDefaults
     catalog: Catalog
     registries: Registries
