@@ -70,8 +70,8 @@ SECTIONS = (
         "prevent_screen_sleep_during_generation",
     )),
     Section("ui", "Page", (
-        "quicksettings_list", "localization", "sd_checkpoint_dropdown_use_short", "disable_token_counters", "include_styles_into_token_counters",
-        "js_modal_lightbox", "gallery_height",
+        "quicksettings_list", "ui_tab_order", "hidden_tabs", "localization", "sd_checkpoint_dropdown_use_short", "disable_token_counters",
+        "include_styles_into_token_counters", "js_modal_lightbox", "gallery_height",
     )),
 )
 

@@ -27,7 +27,7 @@ from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
-from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
+from webui.schema.page_settings import CHECKPOINT_SETTING, TAB_NAMES, PageSettings
 from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
@@ -308,7 +308,7 @@ class Studio:
         """The sections of the settings page, with what can be chosen on this server."""
         return describe_settings({
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
-            "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
+            "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields], "tabs": list(TAB_NAMES.values()),
         })
 
     def page_facts(self) -> dict[str, Any]:

@@ -212,8 +212,9 @@ function drawOverrides(settings) {
   const without = (key) => Object.fromEntries(Object.entries(settings).filter(([name]) => name !== key));
   const chip = (key) => {
     const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key])}`;
-    return h('li', { class: 'chip' }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) }), { class: 'icon-button' }));
+    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) })));
   };
+  byId('txt2img_override_settings').classList.remove('has-error');
   byId('txt2img_override_settings').replaceChildren(keys.length
     ? h('div', { class: 'overrides' }, h('span', { class: 'name', title: t('override_info'), text: t('override_settings') }), h('ul', {}, ...keys.map(chip))) : '');
 }
