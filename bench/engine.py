@@ -23,6 +23,7 @@ from webui.backend.device import Device
 from webui.backend.families import sd1
 from webui.backend.families.sd1_config import Sd1Config
 from webui.backend.manager import ModelManager
+from webui.backend.parts import ModelChoice, ModelPlan
 from webui.engine.generate import Workshop
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
@@ -94,6 +95,11 @@ def random_full_model(checkpoint: Checkpoint, device: Device) -> Components:
     return sd1.as_components(modules, checkpoint, device)
 
 
+def plan_full_model(choice: ModelChoice) -> ModelPlan:
+    """A family whose every checkpoint is `random_full_model`."""
+    return ModelPlan((), lambda modules, device: random_full_model(choice.checkpoint, device))
+
+
 def _random_like(name: str, value: Tensor, block: Tensor) -> Tensor:
     if value.ndim == 1:
         return torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
@@ -111,7 +117,7 @@ def runtime_of(folder: Path, precision: str) -> Runtime:
 def measure_overhead(table: Table, runtime: Runtime, repeats: int, model: str = "tiny") -> None:
     """Time outside the modules, of runs with 1 and with 41 steps: their difference is 40 steps, the rest is the picture. Least of n, interleaved."""
     request = Txt2Img(seed=1, width=64, height=64)
-    with runtime.shop.manager.lease(runtime.plan(request).checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(runtime.plan(request).checkpoint)) as components:
         bare = Bare(components)
     previews: list[bytes] = []
     watched = RunTools(preview=lambda width, height, jpeg: previews.append(jpeg))
@@ -137,9 +143,9 @@ def measure_overhead(table: Table, runtime: Runtime, repeats: int, model: str = 
 
 def measure_full(table: Table, runtime: Runtime, repeats: int) -> None:
     """Full-size SD 1.5, 64 px, 20 steps: time of the whole run over time inside its own module calls."""
-    runtime.shop = Workshop(ModelManager(runtime.device, {"sd1": random_full_model}), runtime.shop.prompts, runtime.shop.previewer)
+    runtime.shop = Workshop(ModelManager(runtime.device, {"sd1": plan_full_model}), runtime.shop.prompts, runtime.shop.previewer)
     request = Txt2Img(prompt="a red house", seed=1, width=64, height=64, steps=20)
-    with runtime.shop.manager.lease(runtime.plan(request).checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(runtime.plan(request).checkpoint)) as components:
         bare = Bare(components)
     ratios, totals = [], []
     for number in range(repeats + 1):

@@ -23,13 +23,14 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.engine import Bare, clock, measure_overhead, random_full_model, runtime_of
+from bench.engine import Bare, clock, measure_overhead, plan_full_model, runtime_of
 from bench.samplers import BAR_MS, seconds_a_step
 from bench.table import Table, run
 from tools.demo_model.sizes import DEMO
 from tools.random_checkpoint import write_checkpoint
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
+from webui.backend.parts import ModelChoice
 from webui.engine.runtime import Runtime
 from webui.engine.step_hooks import POINTS
 from webui.engine.tables import SAMPLERS
@@ -71,7 +72,7 @@ def spend(bare: Bare, work: Callable[[], object]) -> Spent:
 
 def model_of(runtime: Runtime, request: Txt2Img) -> AbstractContextManager[Components]:
     """A lease of the runtime's model."""
-    return runtime.shop.manager.lease(runtime.plan(request).checkpoint)
+    return runtime.shop.manager.lease(ModelChoice(runtime.plan(request).checkpoint))
 
 
 def pictures(runtime: Runtime, request: Txt2Img) -> Callable[[], object]:
@@ -201,7 +202,7 @@ def measure(table: Table) -> None:
         measure_hooks(table, runtime, 3 if quick else 10)
         measure_samplers(table, 3 if quick else 15)
         full = SMALL.revise(width=64, height=64) if quick else SMALL
-        manager = ModelManager(runtime.device, {"sd1": random_full_model})
+        manager = ModelManager(runtime.device, {"sd1": plan_full_model})
         runtime.shop = replace(runtime.shop, manager=manager)
         measure_side_by_side(table, runtime, full, 1 if quick else 2, f"full-size SD 1.5, {full.width} px, {full.steps} steps")
         runtime.close()

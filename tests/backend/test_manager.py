@@ -15,6 +15,7 @@ import torch
 from webui.backend.catalog import Catalog
 from webui.backend.device import Device
 from webui.backend.manager import ModelManager
+from webui.backend.parts import ModelChoice
 from webui.schema.errors import ModelError
 
 CPU = Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa")
@@ -29,9 +30,9 @@ def catalog(tmp_path: Path, tiny_checkpoint: Path, hashes) -> Catalog:
 
 def test_a_second_lease_loads_nothing(catalog: Catalog) -> None:
     manager, loads = ModelManager(CPU), []
-    with manager.lease(catalog.get("a"), loading=lambda: loads.append("a")) as first:
+    with manager.lease(ModelChoice(catalog.get("a")), loading=lambda: loads.append("a")) as first:
         pass
-    with manager.lease(catalog.get("a"), loading=lambda: loads.append("a")) as second:
+    with manager.lease(ModelChoice(catalog.get("a")), loading=lambda: loads.append("a")) as second:
         assert second is first
     assert loads == ["a"]
 
@@ -39,16 +40,16 @@ def test_a_second_lease_loads_nothing(catalog: Catalog) -> None:
 def test_least_recently_used_leaves_first(catalog: Catalog) -> None:
     manager = ModelManager(CPU)
     for name in ("a", "b", "a", "c"):
-        with manager.lease(catalog.get(name), keep=2):
+        with manager.lease(ModelChoice(catalog.get(name)), keep=2):
             pass
     assert manager.loaded == ["a.safetensors", "c.safetensors"]
-    with manager.lease(catalog.get("b"), keep=1):
+    with manager.lease(ModelChoice(catalog.get("b")), keep=1):
         assert manager.loaded == ["b.safetensors"]
 
 
 def test_a_leased_model_is_not_let_go(catalog: Catalog) -> None:
     manager = ModelManager(CPU)
-    with manager.lease(catalog.get("a")), manager.lease(catalog.get("b")):
+    with manager.lease(ModelChoice(catalog.get("a"))), manager.lease(ModelChoice(catalog.get("b"))):
         assert manager.loaded == ["a.safetensors", "b.safetensors"]
     manager.evict()
     assert manager.loaded == []
@@ -56,28 +57,28 @@ def test_a_leased_model_is_not_let_go(catalog: Catalog) -> None:
 
 def test_a_changed_file_is_loaded_again(catalog: Catalog) -> None:
     manager = ModelManager(CPU)
-    with manager.lease(catalog.get("a")) as first:
+    with manager.lease(ModelChoice(catalog.get("a"))) as first:
         os.utime(first.checkpoint.path, (1, 1))
-    with manager.lease(catalog.get("a")) as second:
+    with manager.lease(ModelChoice(catalog.get("a"))) as second:
         assert second is not first
         assert second.checkpoint.mtime == 1
 
 
 def test_a_deleted_file_in_memory_goes_on_working(catalog: Catalog) -> None:
     manager, checkpoint = ModelManager(CPU), catalog.get("a")
-    with manager.lease(checkpoint) as first:
+    with manager.lease(ModelChoice(checkpoint)) as first:
         Path(checkpoint.path).unlink()
-    with manager.lease(checkpoint) as second:
+    with manager.lease(ModelChoice(checkpoint)) as second:
         assert second is first
 
 
 def test_a_failed_load_leaves_nothing_behind(catalog: Catalog) -> None:
     manager, checkpoint = ModelManager(CPU), catalog.get("a")
     Path(checkpoint.path).unlink()
-    with pytest.raises(ModelError), manager.lease(checkpoint):
+    with pytest.raises(ModelError), manager.lease(ModelChoice(checkpoint)):
         pass
     assert manager.loaded == []
-    with pytest.raises(ModelError), manager.lease(catalog.get("b").revise(family="unheard-of")):
+    with pytest.raises(ModelError), manager.lease(ModelChoice(catalog.get("b").revise(family="unheard-of"))):
         pass
 
 
@@ -85,7 +86,7 @@ def test_twenty_switches_give_the_memory_back(catalog: Catalog) -> None:
     manager, seen = ModelManager(CPU), []
     process = psutil.Process()
     for turn in range(20):
-        with manager.lease(catalog.get("ab"[turn % 2])) as components:
+        with manager.lease(ModelChoice(catalog.get("ab"[turn % 2]))) as components:
             seen.append(weakref.ref(components.modules["unet"]))
         del components
         if turn == 4:

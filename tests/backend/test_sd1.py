@@ -14,10 +14,22 @@ from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend.device import Device
 from webui.backend.families import sd1
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, read_config
+from webui.backend.parts import ModelChoice, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
 CPU = Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa")
+
+
+def _load(path: Path, device: Device = CPU) -> sd1.Sd1Modules:
+    """Not assembled: the modules themselves are looked at."""
+    plan = sd1.plan(ModelChoice(_checkpoint(path)))
+    return sd1.Sd1Modules(_config_of(path), **{part.name: load_part(part, device) for part in plan.parts})
+
+
+def _config_of(path: Path) -> Sd1Config:
+    with safe_open(path, framework="pt") as file:
+        return read_config(file.metadata() or {}, path.name)
 
 
 def _checkpoint(path: Path) -> Checkpoint:
@@ -38,7 +50,7 @@ def test_names_of_the_full_model_are_those_of_diffusers_converters() -> None:
 
 
 def test_round_trip(tiny_checkpoint: Path) -> None:
-    modules = sd1.load(_checkpoint(tiny_checkpoint), CPU)
+    modules = _load(tiny_checkpoint)
     weights, original = sd1.to_ldm_weights(modules), load_file(tiny_checkpoint)
     assert weights.keys() == original.keys()
     for key, value in original.items():
@@ -51,7 +63,7 @@ def test_round_trip(tiny_checkpoint: Path) -> None:
 def test_a_loaded_model_does_not_hang_on_the_file(tmp_path: Path) -> None:
     """Whoever overwrites a model file must not pull the weights out from under a running server, whatever the dtype."""
     path = write_checkpoint(tmp_path / "a.safetensors", TINY)
-    modules = sd1.load(_checkpoint(path), Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa"))
+    modules = _load(path, Device(torch.device("cpu"), torch.float16, torch.float16, "sdpa"))
     before = modules.unet.conv_in.weight.clone()
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -68,7 +80,7 @@ def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> Non
     del weights["model.diffusion_model.middle_block.1.proj_in.weight"]
     save_file(weights, tmp_path / "holed.safetensors", metadata)
     with pytest.raises(ModelError, match=r"unet lacks 1 weights, the first is mid_block.attentions.0.proj_in.weight") as caught:
-        sd1.load(_checkpoint(tmp_path / "holed.safetensors"), CPU)
+        _load(tmp_path / "holed.safetensors")
     assert caught.value.field == "checkpoint"
 
 
@@ -76,13 +88,13 @@ def test_other_sizes_without_a_word_about_them_are_named(tiny_checkpoint: Path, 
     """Without `easel.config` a file must have SD 1.5's sizes."""
     save_file(load_file(tiny_checkpoint), tmp_path / "silent.safetensors")
     with pytest.raises(ModelError, match=r"instead of|lacks"):
-        sd1.load(_checkpoint(tmp_path / "silent.safetensors"), CPU)
+        _load(tmp_path / "silent.safetensors")
 
 
 def test_a_file_that_vanished(tmp_path: Path) -> None:
     gone = Checkpoint(name="gone.safetensors", path=str(tmp_path / "gone.safetensors"), size=1, mtime=1, family="sd1")
     with pytest.raises(ModelError, match="not there any more"):
-        sd1.load(gone, CPU)
+        sd1.plan(ModelChoice(gone))
 
 
 def test_config_is_read_from_the_file(tiny_checkpoint: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from webui.backend.components import Components
 from webui.backend.families.sd1 import encode_tokens
+from webui.backend.parts import ModelChoice
 from webui.engine.emphasis import apply_emphasis
 from webui.engine.prompt.chunks import chunk_prompt
 from webui.engine.steps.encode import PromptCache, encode_texts
@@ -24,7 +25,7 @@ PLAIN = PictureSettings()
 @pytest.fixture
 def components(runtime, generate) -> Iterator[Components]:
     """The tiny model, with a mean other than 0 in its encodings (random weights have none), since Original emphasis divides by it."""
-    with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as leased, torch.inference_mode():
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as leased, torch.inference_mode():
         bias = leased.modules["text_encoder"].final_layer_norm.bias
         bias.data.add_(0.3)
         runtime.shop.prompts.forget()
@@ -142,7 +143,7 @@ def test_what_changes_nothing(generate, pixels, prompt: str, settings: dict) -> 
 def test_the_first_pass_up_to_a_switch_is_that_of_the_first_text(generate, runtime) -> None:
     """An entry that ends at 2 serves three calls: the fourth is the first that sees the other text."""
     seen: list[torch.Tensor] = []
-    with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as leased:
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as leased:
         unet = leased.modules["unet"]
         hook = unet.register_forward_pre_hook(lambda module, given: seen.append(given[2][0].clone()))
         generate(prompt="[a:b:2]", steps=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from webui.backend.parts import ModelChoice
 from webui.engine.cancel import CancelToken
 from webui.engine.tools import RunTools, Step
 from webui.plugins import hookspecs
@@ -181,7 +182,7 @@ def test_image_ready_hook_may_change_the_picture(runtime, generate) -> None:
 def test_changed_seed_encodes_no_text_again(runtime, generate) -> None:
     generate(prompt="a word not seen before", steps=1)
     calls: list[object] = []
-    with runtime.shop.manager.lease(runtime.plan(generate(steps=1)[0].plan.request).checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(runtime.plan(generate(steps=1)[0].plan.request).checkpoint)) as components:
         handle = components.modules["text_encoder"].register_forward_hook(lambda *call: calls.append(call))
     try:
         generate(prompt="a word not seen before", seed=99, steps=1)
@@ -193,7 +194,7 @@ def test_changed_seed_encodes_no_text_again(runtime, generate) -> None:
 
 
 def test_a_model_that_gives_nan_is_named(runtime, generate) -> None:
-    with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as components:
         for part, words in (("unet", "--precision full"), ("vae", "--no-half-vae")):
             bias = components.modules[part].get_submodule("conv_out" if part == "unet" else "decoder.conv_out").bias
             kept = bias.data.clone()

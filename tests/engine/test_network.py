@@ -9,6 +9,7 @@ import torch
 
 from webui.backend.components import ModuleCall, Residuals
 from webui.backend.families.sd1 import scaled_linear_alphas
+from webui.backend.parts import ModelChoice
 from webui.engine.conditioning import Conditioning
 from webui.engine.guidance import Guidance
 from webui.engine.network import GuidedNetwork
@@ -167,7 +168,7 @@ def test_module_runs_in_its_own_precision_and_the_rest_in_float32() -> None:
 
 def test_revise_may_add_residuals(runtime, generate) -> None:
     """What a ControlNet will do: zeros change nothing, anything else changes the prediction of the real UNet."""
-    with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as components, torch.inference_mode():
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as components, torch.inference_mode():
         shapes = []
         unet = components.modules["unet"]
         handle = unet.mid_block.register_forward_hook(lambda module, given, output: shapes.append(output.shape))

@@ -8,6 +8,7 @@ import torch
 
 from webui.backend import device as devices
 from webui.backend.device import choose_device
+from webui.backend.parts import ModelChoice
 from webui.engine.runtime import Runtime
 from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
@@ -39,7 +40,7 @@ def test_bfloat16_batch_equals_singles(half: Runtime, pixels) -> None:
 
 
 def test_modules_are_in_the_precision_asked_for(half: Runtime) -> None:
-    with half.shop.manager.lease(half.plan(REQUEST).checkpoint) as components:
+    with half.shop.manager.lease(ModelChoice(half.plan(REQUEST).checkpoint)) as components:
         assert {weight.dtype for module in components.modules.values() for weight in module.parameters()} == {torch.bfloat16}
     assert half.description.startswith("CPU (")
     assert half.description.endswith("bfloat16")
@@ -48,7 +49,7 @@ def test_modules_are_in_the_precision_asked_for(half: Runtime) -> None:
 def test_full_vae_keeps_the_vae_in_float32(make_runtime) -> None:
     runtime = make_runtime(DeviceOptions(use_cpu=True, precision="half", full_vae=True))
     picture = next(runtime.generate(REQUEST))
-    with runtime.shop.manager.lease(picture.plan.checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(picture.plan.checkpoint)) as components:
         assert components.modules["vae"].dtype == torch.float32
         assert components.modules["unet"].dtype == torch.bfloat16
     assert "VAE float32" in runtime.description
@@ -71,7 +72,7 @@ def test_too_little_memory_is_said_in_words(runtime, generate, error: BaseExcept
     def fail(*call: object) -> None:
         raise error
 
-    with runtime.shop.manager.lease(runtime.plan(REQUEST).checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(runtime.plan(REQUEST).checkpoint)) as components:
         handle = components.modules["unet"].register_forward_pre_hook(fail)
     try:
         with pytest.raises(WebuiError, match="not enough memory for 2 × 64 × 64") as caught:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tools.random_checkpoint import TINY
 from webui.backend.families import sd1
+from webui.backend.parts import ModelChoice
 from webui.engine.prompt.tokens import encode
 from webui.engine.steps.postprocess import to_image
 
@@ -63,7 +64,7 @@ def test_loaded_modules_answer_as_diffusers_converted_ones(runtime, generate, mo
     generator = torch.Generator().manual_seed(0)
     x, context = torch.randn(2, 4, 9, 12, generator=generator), torch.randn(2, 77, 32, generator=generator)
     tokens = torch.tensor([[49406, *range(1000, 1075), 49407]])
-    with runtime.shop.manager.lease(generate(steps=1)[0].plan.checkpoint) as components:
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as components:
         ours = components.modules
         t = torch.tensor(321.5)
         torch.testing.assert_close(ours["unet"](x, t, context).sample, unet(x, t, context).sample, atol=1e-5, rtol=0)

@@ -54,13 +54,19 @@ class LatentCache:
 
 
 def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
-    """The averaged autoencoder of FOLDER/vae.pt, with the decoder of FOLDER/decoder.pt where that was trained further. Raises `FileNotFoundError` before
-    there is one."""
+    """The averaged autoencoder of FOLDER/vae.pt, with the decoder of FOLDER/decoder.pt where that was trained further. Raises `FileNotFoundError`
+    before there is one."""
     vae = build_vae(config.vae)
     vae.load_state_dict(need_state(folder / "vae.pt")["average"])
     if further := load_state(folder / "decoder.pt"):
-        torch.nn.ModuleList([vae.post_quant_conv, vae.decoder]).load_state_dict(further["average"])
+        decoding_half(vae).load_state_dict(further["average"])
     return vae.requires_grad_(False).eval()
+
+
+def decoding_half(vae: AutoencoderKL) -> torch.nn.ModuleList:
+    """The modules between latents and pictures."""
+    assert vae.post_quant_conv is not None
+    return torch.nn.ModuleList([vae.post_quant_conv, vae.decoder])
 
 
 def to_tensor(scenes: list[Scene], size: int = 256) -> Tensor:

@@ -2,9 +2,10 @@
 
     python tools/demo_model/train_decoder.py --folder FOLDER [--steps N] [--minutes M] [--batch B]
 
-The autoencoder's own training is too short for hard edges: its decoder blurs pixel art and leaves a texture on flat areas. Here every style has the same
-share, the error of the picture's differences counts too (even areas shall be even, edges hard), and latents carry noise of various strengths, because a
-UNet's are never exact. Needs FOLDER/vae.pt and FOLDER/latents.f16; writes FOLDER/decoder.pt (resumable; `latents.load_vae` reads it) and FOLDER/decoder.jsonl.
+The autoencoder's own training is too short for hard edges: its decoder blurs pixel art and leaves a texture on flat areas. Here every style has the
+same share, the error of the picture's differences counts too (even areas shall be even, edges hard), and latents carry noise of various strengths,
+because a UNet's are never exact. Needs FOLDER/vae.pt and FOLDER/latents.f16; writes FOLDER/decoder.pt (resumable; `latents.load_vae` reads it) and
+FOLDER/decoder.jsonl.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tools.demo_model.latents import LatentCache, load_vae
+from tools.demo_model.latents import LatentCache, decoding_half, load_vae
 from tools.demo_model.loop import Limits, generator_of_step, load_state, save_atomically, train_loop
 from tools.demo_model.muon import Muon
 from tools.demo_model.scene import STYLES, make_scene
@@ -43,7 +44,8 @@ class DecoderTraining:
     def __init__(self, folder: Path, config: Sd1Config = DEMO, batch: int = 8, size: int = 256) -> None:
         self.file, self.log, self.batch, self.size = folder / "decoder.pt", folder / "decoder.jsonl", batch, size
         self.vae = load_vae(folder, config)
-        self.parts = torch.nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True).to(memory_format=torch.channels_last)  # pyright: ignore
+        self.parts = decoding_half(self.vae).requires_grad_(True)
+        self.parts.to(memory_format=torch.channels_last)
         self.parameters = list(self.parts.parameters())
         self.optimizer = Muon(self.parameters, RATE, RATE / 2)
         self.average = [value.detach().clone() for value in self.parameters]
@@ -94,7 +96,8 @@ class DecoderTraining:
 
     def _gradients(self, latents: Tensor, pictures: Tensor) -> tuple[Gradients, Tensor]:
         """Gradients of the loss's sum over a part of a batch, and each sample's (mse, l1, differences)."""
-        error = self.vae.decode(latents.contiguous(memory_format=torch.channels_last)).sample - pictures  # pyright: ignore[reportAttributeAccessIssue]
+        latents = latents.contiguous(memory_format=torch.channels_last)
+        error = self.vae.decode(latents).sample - pictures  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
         differences = sum(error.diff(dim=axis).abs().mean((1, 2, 3)) for axis in (2, 3))
         assert isinstance(differences, Tensor)
         errors = torch.stack([error.square().mean((1, 2, 3)), error.abs().mean((1, 2, 3)), differences], dim=1)

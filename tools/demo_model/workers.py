@@ -23,8 +23,8 @@ class Workers:
     def differentiate(
         self, compute: Callable[..., tuple[Gradients, Tensor]], tensors: Sequence[Tensor], parameters: Sequence[nn.Parameter],
     ) -> Tensor:  # fmt: skip
-        """Calls `compute(*part)` for each thread's part of the tensors (first axis). It gives gradients in the order of `parameters`, whose sums become
-        their `.grad`, and a tensor with a row a sample; these are returned together."""
+        """Calls `compute(*part)` for each thread's part of the tensors (first axis). It gives gradients in the order of `parameters`, whose sums
+        become their `.grad`, and a tensor with a row a sample; these are returned together."""
         parts = zip(*(tensor.chunk(self._count) for tensor in tensors), strict=True)
         answers = list(self.pool.map(lambda part: compute(*part), parts))
         for parameter, *gradients in zip(parameters, *(gradients for gradients, _ in answers), strict=True):

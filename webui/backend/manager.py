@@ -1,6 +1,7 @@
 """Keeps loaded models: leases, not ownership. Whoever needs a model takes a lease for as long as it runs; the least recently used leave first.
 
-Belongs to one device and is called from its worker thread. Knows no request and no sampler.
+A model is its parts: two that have a part of the same file in common share it. Belongs to one device and is called from its worker thread. Knows no
+request and no sampler.
 """
 
 from __future__ import annotations
@@ -10,87 +11,121 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 from webui.backend.components import Components
 from webui.backend.device import Device
 from webui.backend.families import sd1
+from webui.backend.parts import Family, ModelChoice, Part, Source, dtype_of, load_part
 from webui.schema.errors import ModelError
-from webui.schema.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
-LoadComponents = Callable[[Checkpoint, Device], Components]
+FAMILIES: Mapping[str, Family] = {sd1.FAMILY: sd1.plan}
+"""How each family that `identify` names is planned."""
 
-FAMILIES: Mapping[str, LoadComponents] = {sd1.FAMILY: sd1.load_components}
-"""How each family that `identify` names is loaded."""
+PartKey = tuple[str, Source, torch.dtype]
+ModelKey = tuple[Source | None, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    components: Components
+    parts: frozenset[PartKey]
 
 
 class ModelManager:
     """Loaded models of one device."""
 
-    def __init__(self, device: Device, families: Mapping[str, LoadComponents] = FAMILIES) -> None:
+    def __init__(self, device: Device, families: Mapping[str, Family] = FAMILIES) -> None:
         self.device = device
         self._families = families
-        self._loaded: OrderedDict[str, Components] = OrderedDict()
-        self._leases: dict[str, int] = {}
+        self._parts: dict[PartKey, nn.Module] = {}
+        self._models: OrderedDict[ModelKey, _Model] = OrderedDict()
+        self._leases: dict[ModelKey, int] = {}
 
     @contextmanager
-    def lease(self, checkpoint: Checkpoint, keep: int = 1, loading: Callable[[], None] | None = None) -> Iterator[Components]:
+    def lease(self, choice: ModelChoice, keep: int = 1, loading: Callable[[], None] | None = None) -> Iterator[Components]:
         """The model, loaded for as long as the `with` lasts and afterwards if it is among the `keep` used last.
 
-        `loading` is called before a load that takes time. Raises `ModelError` when the file cannot be read or its family is not supported.
+        `loading` is called before a load that takes time. Raises `ModelError` when a file cannot be read or the family is not supported.
         """
-        components = self._components(checkpoint, keep, loading)
-        self._leases[checkpoint.path] = self._leases.get(checkpoint.path, 0) + 1
+        components, key = self._get(choice, keep, loading), choice.key
+        self._leases[key] = self._leases.get(key, 0) + 1
         try:
             yield components
         finally:
-            self._leases[checkpoint.path] -= 1
+            self._leases[key] -= 1
+            if not self._leases[key]:
+                del self._leases[key]
 
-    def evict(self, keep: int = 0) -> None:
-        """Let go of the least recently used models that nobody leases until `keep` are left, and give the memory back."""
-        idle = [path for path in self._loaded if not self._leases.get(path)]
-        surplus = max(len(self._loaded) - keep, 0)
-        for path in idle[:surplus]:
-            log.info("letting go of %s", self._loaded.pop(path).checkpoint.name)
-        if idle[:surplus]:
-            gc.collect()
-            self.device.free_memory()
+    def evict(self, keep: int = 0, spare: Collection[PartKey] = ()) -> None:
+        """Let go of the least recently used models that nobody leases until `keep` are left, and give the memory back. Parts to `spare` stay."""
+        idle = [key for key in self._models if key not in self._leases]
+        for key in idle[: max(len(self._models) - keep, 0)]:
+            log.info("letting go of %s", self._models.pop(key).components.checkpoint.name)
+        self._sweep(spare)
 
     @property
     def loaded(self) -> list[str]:
         """Names of the checkpoints in memory, the one used last at the end."""
-        return [components.checkpoint.name for components in self._loaded.values()]
+        return [model.components.checkpoint.name for model in self._models.values()]
 
-    def _components(self, checkpoint: Checkpoint, keep: int, loading: Callable[[], None] | None) -> Components:
-        known = self._loaded.get(checkpoint.path)
-        if known is not None and _stamp(known.checkpoint) == _stamp(checkpoint) == _stamp_on_disk(checkpoint):
-            self._loaded.move_to_end(checkpoint.path)
-            return known
+    def _get(self, choice: ModelChoice, keep: int, loading: Callable[[], None] | None) -> Components:
+        known = self._models.get(choice.key)
+        if known is not None and not _is_stale(known):
+            self._models.move_to_end(choice.key)
+            return known.components
+        del known
         if loading is not None:
             loading()
-        del known
-        self._loaded.pop(checkpoint.path, None)
-        self.evict(max(keep, 1) - 1)  # before loading, so that two models never stand in memory when one is allowed
-        load = self._families.get(checkpoint.family or "")
-        if load is None:
-            raise ModelError(checkpoint.error or f"{checkpoint.name} is of a family that is not supported.", field="checkpoint")
         started = time.perf_counter()
-        components = self._loaded[checkpoint.path] = load(checkpoint, self.device)
-        log.info("loaded %s in %.1f s", checkpoint.name, time.perf_counter() - started)
+        family = self._families.get(choice.checkpoint.family or "")
+        if family is None:
+            reason = choice.checkpoint.error or f"{choice.checkpoint.name} is of a family that is not supported."
+            raise ModelError(reason, field="checkpoint")
+        plan = family(choice)
+        wanted = {(part.name, part.source, dtype_of(part.name, self.device)): part for part in plan.parts}
+        for key in [key for key, model in self._models.items() if _is_stale(model)]:
+            del self._models[key]
+        self.evict(max(keep, 1) - 1, spare=wanted)  # before loading, so that two models never stand in memory when one is allowed
+        try:
+            modules = {part.name: self._part(part, key) for key, part in wanted.items()}
+            components = plan.assemble(modules, self.device)
+            self._models[choice.key] = _Model(components, frozenset(wanted))
+        finally:
+            self._sweep()  # what a load that failed has left
+        log.info("loaded %s in %.1f s", choice.checkpoint.name, time.perf_counter() - started)
         return components
 
+    def _part(self, part: Part, key: PartKey) -> nn.Module:
+        if key not in self._parts:
+            self._parts[key] = load_part(part, self.device)
+        return self._parts[key]
 
-def _stamp(checkpoint: Checkpoint) -> tuple[float, int]:
-    return checkpoint.mtime, checkpoint.size
+    def _sweep(self, spare: Collection[PartKey] = ()) -> None:
+        """Let go of parts that no model has."""
+        surplus = self._parts.keys() - frozenset().union(*(model.parts for model in self._models.values()), spare)
+        for key in surplus:
+            del self._parts[key]
+        if surplus:
+            gc.collect()
+            self.device.free_memory()
 
 
-def _stamp_on_disk(checkpoint: Checkpoint) -> tuple[float, int]:
-    """Time and size of the file now. A model in memory goes on working when its file was deleted, so a missing file counts as unchanged."""
+def _is_stale(model: _Model) -> bool:
+    """Whether a file was replaced since. A model in memory goes on working when its file was deleted, so a missing file counts as unchanged."""
+    return any(source != _on_disk(source) for _, source, _ in model.parts)
+
+
+def _on_disk(source: Source) -> Source:
     try:
-        stat = os.stat(checkpoint.path)
+        stat = os.stat(source.path)
     except OSError:
-        return _stamp(checkpoint)
-    return stat.st_mtime, stat.st_size
+        return source
+    return Source(source.path, stat.st_mtime, stat.st_size)

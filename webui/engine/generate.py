@@ -12,6 +12,7 @@ from torch import Tensor
 
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
+from webui.backend.parts import ModelChoice
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import make_network
@@ -70,7 +71,8 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     tools.cancel.raise_if_interrupted()
     report = Reporter(plan, tools)
     hearing = shop.host.listen(*POINTS) if shop.host else None
-    with shop.manager.lease(plan.checkpoint, tools.machine.sd_checkpoints_limit, lambda: report("loading", plan.batches[0])) as components:
+    choice, limit = ModelChoice(plan.checkpoint), tools.machine.sd_checkpoints_limit
+    with shop.manager.lease(choice, limit, lambda: report("loading", plan.batches[0])) as components:
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue

@@ -13,6 +13,7 @@ import torch
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
 from webui.backend.manager import ModelManager
+from webui.backend.parts import ModelChoice
 from webui.engine.generate import Workshop, generate
 from webui.engine.plan import Plan, make_plan
 from webui.engine.preview import Previewer
@@ -55,7 +56,7 @@ class Runtime:
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it. Raises `ModelError`."""
-        with self.shop.manager.lease(checkpoint, machine.sd_checkpoints_limit):
+        with self.shop.manager.lease(ModelChoice(checkpoint), machine.sd_checkpoints_limit):
             pass
 
     def close(self) -> None:

@@ -1,19 +1,18 @@
 """Stable Diffusion 1.x: builds the three modules from a single LDM-layout safetensors file, or writes them back into that layout.
 
-Knows nothing of sampling. Weights are mapped from the file and assigned to modules made on the meta device, so that no second copy is held; a dtype
-other than the file's is cast tensor by tensor.
+Knows nothing of sampling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -21,7 +20,8 @@ from webui.backend.components import Components, ModuleCall
 from webui.backend.device import Device
 from webui.backend.families import ldm_keys
 from webui.backend.families.sd1_config import Sd1Config, TextConfig, UNetConfig, VaeConfig, read_config
-from webui.schema.errors import ModelError
+from webui.backend.parts import ModelChoice, ModelPlan, Part, source_of
+from webui.backend.weights import Weights, open_weights
 from webui.schema.model import Checkpoint
 
 FAMILY = "sd1"
@@ -110,23 +110,31 @@ def as_convolution(ldm_key: str, value: Tensor) -> Tensor:
     return value[:, :, None, None] if ldm_key.endswith(ldm_keys.VAE_ATTENTION_LINEARS) and value.ndim == 2 else value
 
 
-def load(checkpoint: Checkpoint, device: Device) -> Sd1Modules:
-    """Read a checkpoint onto the device. Raises `ModelError` when the file is gone, damaged, or lacks weights."""
-    try:
-        with safe_open(checkpoint.path, framework="pt") as file:
-            config = read_config(file.metadata() or {}, checkpoint.name)
-            modules = build_modules(config)
-            keys = list(file.keys())
-            for part, prefix, _ in _parts(config):
-                weights = {key: file.get_tensor(key) for key in keys if key.startswith(prefix)}
-                dtype = device.vae_dtype if part == "vae" else device.dtype
-                _fill(getattr(modules, part), to_module_weights(weights, part, config), device.device, dtype, f"{checkpoint.name}: {part}")
-    except FileNotFoundError as error:
-        raise ModelError(f"{checkpoint.name} is not there any more.", field="checkpoint", hint="Refresh the list of checkpoints.") from error
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{checkpoint.name} cannot be read: {error}", field="checkpoint", hint="Download the file again.") from error
-    restore_buffers(modules.text_encoder, device.device)
-    return modules
+def plan(choice: ModelChoice) -> ModelPlan:
+    """The parts of an SD 1.x checkpoint. Raises `ModelError` when its file cannot be opened or describes itself wrongly."""
+    checkpoint = choice.checkpoint
+    with open_weights(Path(checkpoint.path)) as weights:
+        config = read_config(weights.metadata, checkpoint.name)
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "unet": lambda: build_unet(config.unet), "vae": lambda: build_vae(config.vae),
+        "text_encoder": lambda: build_text_encoder(config.text_encoder),
+    }
+
+    def part(name: str, prefix: str) -> Part:
+        def read(weights: Weights) -> dict[str, Tensor]:
+            own = filter(lambda key: key.startswith(prefix), weights.keys())
+            return to_module_weights({key: weights.get(key) for key in own}, name, config)
+
+        if name == "text_encoder":
+            return Part(name, source_of(checkpoint), builders[name], read, restore_buffers)
+        return Part(name, source_of(checkpoint), builders[name], read)
+
+    parts = tuple(part(name, prefix) for name, prefix, _ in _parts(config))
+
+    def assemble(modules: Mapping[str, nn.Module], device: Device) -> Components:
+        return as_components(Sd1Modules(config, **modules), checkpoint, device)  # pyright: ignore[reportArgumentType]
+
+    return ModelPlan(parts, assemble)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +151,6 @@ class SdAutoencoder:
     def encode(self, pictures: Tensor) -> Tensor:
         """See `Autoencoder.encode`."""
         return self.vae.encode(pictures.to(self.vae.dtype), return_dict=False)[0].mode().float() * self.scaling
-
-
-def load_components(checkpoint: Checkpoint, device: Device) -> Components:
-    """A checkpoint ready to run. Raises `ModelError` like `load`."""
-    return as_components(load(checkpoint, device), checkpoint, device)
 
 
 def as_components(modules: Sd1Modules, checkpoint: Checkpoint, device: Device) -> Components:
@@ -201,24 +204,8 @@ def _as_linear(ldm_key: str, value: Tensor) -> Tensor:
     return value[:, :, 0, 0] if ldm_key.endswith(ldm_keys.VAE_ATTENTION_LINEARS) and value.ndim == 4 else value
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype, where: str) -> None:
-    expected = module.state_dict()
-    missing = [key for key in expected if key not in weights]
-    if missing:
-        lacks = f"{where} lacks {len(missing)} weights, the first is {missing[0]}."
-        raise ModelError(lacks, field="checkpoint", hint="The file is not a whole SD 1.x model.")
-    wrong = next((key for key in expected if expected[key].shape != weights[key].shape), None)
-    if wrong:
-        have, want = tuple(weights[wrong].shape), tuple(expected[wrong].shape)
-        other = f"{where}: {wrong} has the shape {have} instead of {want}."
-        raise ModelError(other, field="checkpoint", hint="The model has other sizes than SD 1.x.")
-    # Always a copy: a module on the CPU that kept the file mapped would take the process down with it when somebody overwrites the file.
-    ready = {key: weights.pop(key).to(device, dtype, copy=True) for key in expected}
-    module.load_state_dict(ready, strict=True, assign=True)
-    module.requires_grad_(False).eval()
-
-
-def restore_buffers(text_encoder: CLIPTextModel, device: torch.device) -> None:
+def restore_buffers(text_encoder: nn.Module, device: torch.device) -> None:
     """CLIP's position ids are not in the state dict, so they are still on the meta device; they simply count."""
+    assert isinstance(text_encoder, CLIPTextModel)
     positions = torch.arange(text_encoder.config.max_position_embeddings, device=device)[None]
     text_encoder.embeddings.register_buffer("position_ids", positions, persistent=False)

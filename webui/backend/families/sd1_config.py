@@ -6,6 +6,7 @@ under the safetensors metadata key `easel.config`: `{"unet": {...}, "vae": {...}
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -75,7 +76,7 @@ class Sd1Config(Frozen):
     scheduler: SchedulerConfig = SchedulerConfig()
 
 
-def read_config(metadata: dict[str, str], name: str) -> Sd1Config:
+def read_config(metadata: Mapping[str, str], name: str) -> Sd1Config:
     """The sizes that a file's metadata states, else SD 1.5's. Raises `ModelError` when it states nonsense; `name` is the file's, for the message."""
     text = metadata.get(CONFIG_KEY)
     if text is None:
