@@ -188,6 +188,24 @@ def test_foreign_text_stays_text_in_dialog_and_tab(open_page: Open) -> None:
     assert page.evaluate("window.hacked") is None
 
 
+def test_an_error_at_an_override_is_shown_at_its_chip(open_page: Open, server: Server) -> None:
+    page = set_small(open_page())
+    page.evaluate("""() => { easel.draft.settings = { CLIP_stop_at_last_layers: 99, eta_noise_seed_delta: 7 };
+      localStorage.setItem('easel.draft', JSON.stringify(easel.draft)); }""")
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    page.click("#txt2img_generate")
+    row, chip = page.locator("#txt2img_override_settings"), page.locator(".chip.has-error")
+    expect(row.locator(".field-error")).to_contain_text("12")
+    expect(chip).to_have_count(1)
+    expect(chip).to_contain_text("Clip skip: 99")
+    expect(chip.locator("button")).to_be_focused()
+    expect(page.locator(".toast")).to_have_count(0)
+    chip.locator("button").click()
+    expect(row.locator(".field-error")).to_have_count(0)
+    expect(page.locator(".chip")).to_have_text("ENSD: 7")
+
+
 def test_replay_says_identical_or_how_much_differs(open_page: Open, server: Server) -> None:
     job = server.wait(server.submit(prompt="again", seed=9, batch_size=2, batch_count=2), "done")
     page = open_page()

@@ -24,7 +24,7 @@ from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, develop
 from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
-from webui.engine.steps.upscale import enlarge
+from webui.engine.steps.upscale import enlarge, posterior_seed
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 
@@ -104,7 +104,8 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
             given, wanted = run.plan.request.firstpass_image, run.tools.settings.save_images_before_highres_fix
             before = canvas.denoised.latents if canvas else run.tools.open_image(given) if given else None
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
-            start, images = enlarge(run.components, part.enlarge, before, show=wanted)
+            seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
+            start, images = enlarge(run.components, part.enlarge, before, show=wanted, seed=seed)
             canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
