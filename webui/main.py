@@ -129,7 +129,8 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, FileExecutor(catalog, outputs.finish), events.publish))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
-        styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
+        styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])),
+        defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
         hasher=hasher, files=_make_files(folders, library), replays=replays, params=params, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")

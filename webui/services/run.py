@@ -68,6 +68,11 @@ class JobRun:
     def generate(self, request: Txt2Img, key: str = "") -> list[PictureRecord]:
         """Run the engine and save every picture as `key/0`, `key/1`, … (`0`, `1`, … without a key). Returns them in order, those that an
         earlier run of the job finished included. Raises `Cancelled`, `WebuiError`."""
+        return self.begin(request, key)()
+
+    def begin(self, request: Txt2Img, key: str = "") -> Callable[[], list[PictureRecord]]:
+        """As `generate`, but back as soon as the pictures are made: what it gives waits until they are saved, on any thread, and then returns or
+        raises as `generate` does."""
         self.token.raise_if_interrupted()
         count = request.batch_count * request.batch_size
         names = [f"{key}/{index}" if key else str(index) for index in range(count)]
@@ -91,16 +96,20 @@ class JobRun:
                 if failed:
                     break  # the disk is full or gone: hours of pictures that cannot be kept help nobody
         self._meter.phase("saving")
-        for future in futures:
-            record = future.result()
-            if not record.partial:
-                done[record.key] = record
         self._meter.end(request)
-        self.token.raise_if_interrupted()
-        records = [done[name] for name in names if name in done]
-        if records and last and not key:  # a script lays out grids of its own
-            self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
-        return records
+
+        def finish() -> list[PictureRecord]:
+            for future in futures:
+                record = future.result()
+                if not record.partial:
+                    done[record.key] = record
+            self.token.raise_if_interrupted()
+            records = [done[name] for name in names if name in done]
+            if records and last and not key:  # a script lays out grids of its own
+                self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it
+            return records
+
+        return finish
 
     def save_grid(
         self, request: Txt2Img, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),

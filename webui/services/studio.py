@@ -247,7 +247,8 @@ class Studio:
         ended = library.last_ended(ENDED_SHOWN)
         shown = [job for job in (*active, *ended) if not isinstance(job.request, HashCheckpoint)]
         makers = [job for job in shown if isinstance(job.request, Txt2Img)]  # a replay has no pictures of its own
-        current = next((job for job in makers if job.status is JobStatus.RUNNING), None) or next((job for job in makers if job.status.ended), None)
+        running = [job for job in makers if job.status is JobStatus.RUNNING]  # two, while the pictures of one are still being saved
+        current = max(running, key=lambda job: job.started or 0.0) if running else next((job for job in makers if job.status.ended), None)
         pictures = library.pictures_of(current.id) if current else []
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),

@@ -58,8 +58,8 @@ def enlarge_images(components: Components, images: Sequence[Image.Image], to: En
 
 
 def posterior_seed(seeds: Sequence[int], source: str) -> int | None:
-    """What A1111's draw from the autoencoder is seeded by after a first pass: noise of torch leaves torch's global generator at the batch's last seed,
-    and LDM draws from that, on the CPU. With noise of its own kind (NV) nobody seeds that generator, so there is nothing to follow."""
+    """What A1111's draw from the autoencoder is seeded by after a first pass: noise of torch leaves torch's global generator at the batch's last
+    seed, and LDM draws from that, on the CPU. With noise of its own kind (NV) nobody seeds that generator, so there is nothing to follow."""
     return None if source == "NV" else seeds[-1]
 
 
