@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from webui.schema.page_settings import CHECKPOINT_SETTING  # noqa: E402 (run as a file from anywhere)
+from webui.schema.page_settings import CHECKPOINT_SETTING, TAB_NAMES  # noqa: E402 (run as a file from anywhere)
 from webui.schema.sections import describe_settings  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -32,7 +32,9 @@ value that is not possible is named on the page and not used. “Save the form a
 
 def render() -> str:
     """The whole page."""
-    sources = {"samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "quicksettings": [CHECKPOINT_SETTING]}
+    sources = {
+        "samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "quicksettings": [CHECKPOINT_SETTING], "tabs": list(TAB_NAMES.values()),
+    }
     parts = [HEAD]
     for section in describe_settings(sources):
         parts.append(f"\n## {section['title']}\n\n| key | meaning | values | default | counts |\n|---|---|---|---|---|\n")

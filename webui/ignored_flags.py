@@ -46,12 +46,12 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("this file or folder is not read; put its content below --models-dir or --data-dir", "one",
      ("--config --vae-dir --vae-path --text-encoder-dir --embeddings-dir --hypernetwork-dir --lora-dir --lyco-dir --controlnet-dir"
      " --gfpgan-dir --gfpgan-model --gfpgan-models-path --codeformer-models-path --esrgan-models-path --bsrgan-models-path --realesrgan-models-path"
-     " --dat-models-path --swinir-models-path --clip-models-path --localizations-dir --styles-file --textual-inversion-templates-dir"
+     " --dat-models-path --swinir-models-path --clip-models-path --localizations-dir --textual-inversion-templates-dir"
      " --forge-ref-a1111-home --forge-ref-comfy-home --forge-ref-comfy-yaml --model-ref")),
     ("settings live in the data folder", "one", "--ui-config-file --ui-settings-file --freeze-settings-in-sections --freeze-specific-settings"),
     ("settings live in the data folder", "none", "--freeze-settings --hide-ui-dir-config"),
     ("the page looks after this by itself", "none",
-     ("--use-textbox-seed --no-prompt-history --no-progressbar-hiding --no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode"
+     ("--use-textbox-seed --no-progressbar-hiding --no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode"
      " --enable-console-prompts --disable-console-progressbars")),
     ("the page looks after this by itself", "one", "--gradio-img2img-tool --gradio-inpaint-tool"),
     ("this is for A1111's own maintenance", "none",

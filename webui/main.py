@@ -41,10 +41,11 @@ from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
 from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
+from webui.services.replay import Replays
 from webui.services.settings import SettingsStore
 from webui.services.shelf import ModelShelf
 from webui.services.studio import Parts, Studio
-from webui.services.styles import StyleFile
+from webui.services.styles import Styles
 from webui.services.watcher import Watcher
 from webui.services.worker import DeviceExecutor, FileExecutor, Worker
 from webui.ui.shell import WEB, PageOptions, mount
@@ -119,14 +120,17 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
     files = _make_files(folders, library)
+    params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
         waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None, vae_hash_of=files.hash if hasher.enabled else None,
+        params=params,
     )
+    replays = Replays(folders.own / "replays", library, outputs, events.publish)
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(), images=images, files=files,
+        default=lambda: checkpoint or catalog.default(), images=images, files=files, replays=replays,
     )
     workshop = ModelWorkshop(catalog, files)
     file_work = FileExecutor(catalog, outputs.finish, workshop)
@@ -135,8 +139,10 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     watcher = Watcher((*catalog.folders, *files.folders), shelf.look_again, lambda: events.publish(CatalogChanged()))
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
-        styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), shelf=shelf, watcher=watcher, checkpoint=checkpoint,
+        styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])),
+        defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
+        hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), shelf=shelf, watcher=watcher, replays=replays,
+        params=params, checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

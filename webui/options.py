@@ -67,6 +67,8 @@ def parse_options(argv: Sequence[str]) -> LaunchOptions:
         tls_certfile=certificate[1],
         safe_mode=given.safe_mode,
         no_hashing=given.no_hashing,
+        styles_files=tuple(Path(entry).expanduser().absolute() for entry in given.styles_file),
+        prompt_history=not given.no_prompt_history,
         ignored=ignored,
     )
 
@@ -114,6 +116,7 @@ def _make_parser() -> _Parser:
     add("--models-dir", metavar="DIR", help="an existing A1111, Forge or ComfyUI models folder will do")
     add("--outputs-dir", metavar="DIR", help="where pictures are saved")
     add("--ckpt", metavar="FILE", help="the checkpoint to begin with")
+    add("--styles-file", metavar="FILE", action="append", default=[], help="a styles file, or a pattern such as styles/*.csv; may be given again")
     add("--ckpt-dir", metavar="DIR", help="a second folder of checkpoints")
     add = parser.add_argument_group("device").add_argument
     add("--device-id", metavar="N", help="CUDA device; default: the first")
@@ -131,6 +134,7 @@ def _make_parser() -> _Parser:
     add("--disable-mmap-load-safetensors", dest="whole_files", action="store_true", help="read model files whole instead of mapping them")
     add("--safe-mode", "--disable-all-extensions", "--disable-extra-extensions", action="store_true", help="load no extensions and no scripts")
     add("--no-hashing", action="store_true", help="never compute checkpoint hashes")
+    add("--no-prompt-history", action="store_true", help="do not write params.txt, which ↙ reads above an empty prompt")
     return parser
 
 

@@ -292,6 +292,14 @@ def test_a_mistake_of_ours_is_one_sentence(client: TestClient, studio: Studio, m
     assert answer.status_code == 500 and "private" not in answer.text and answer.json()["message"]
 
 
+def test_the_last_parameters_are_those_of_params_txt(client: TestClient, studio: Studio) -> None:
+    assert client.get("/api/v1/params").json()["kind"] == "none"
+    path = studio._parts.folders.data / "params.txt"
+    path.write_text("a cat\nSteps: 7, Sampler: Euler a, CFG scale: 4.5, Seed: 77, Size: 128x64, Version: v1.10.1", encoding="utf-8")
+    found = client.get("/api/v1/params").json()
+    assert found["kind"] == "a1111" and (found["values"]["prompt"], found["values"]["seed"], found["values"]["width"]) == ("a cat", 77, 128)
+
+
 def test_styles_are_kept_and_frozen_into_the_job(client: TestClient, studio: Studio) -> None:
     assert client.get("/api/v1/styles").json() == []
     good = {"name": "Good", "prompt": "{prompt}, masterpiece", "negative_prompt": "lowres"}

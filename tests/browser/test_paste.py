@@ -188,12 +188,30 @@ def test_foreign_text_stays_text_in_dialog_and_tab(open_page: Open) -> None:
     assert page.evaluate("window.hacked") is None
 
 
+def test_an_error_at_an_override_is_shown_at_its_chip(open_page: Open, server: Server) -> None:
+    page = set_small(open_page())
+    page.evaluate("""() => { easel.draft.settings = { CLIP_stop_at_last_layers: 99, eta_noise_seed_delta: 7 };
+      localStorage.setItem('easel.draft', JSON.stringify(easel.draft)); }""")
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    page.click("#txt2img_generate")
+    row, chip = page.locator("#txt2img_override_settings"), page.locator(".chip.has-error")
+    expect(row.locator(".field-error")).to_contain_text("12")
+    expect(chip).to_have_count(1)
+    expect(chip).to_contain_text("Clip skip: 99")
+    expect(chip.locator("button")).to_be_focused()
+    expect(page.locator(".toast")).to_have_count(0)
+    chip.locator("button").click()
+    expect(row.locator(".field-error")).to_have_count(0)
+    expect(page.locator(".chip")).to_have_text("ENSD: 7")
+
+
 def test_replay_says_identical_or_how_much_differs(open_page: Open, server: Server) -> None:
     job = server.wait(server.submit(prompt="again", seed=9, batch_size=2, batch_count=2), "done")
     page = open_page()
     page.click(f".thumb[data-picture='{job['pictures'][2]['id']}']")
     page.click("#replay_txt2img")
-    expect(page.locator(".replay")).to_have_text("Replay: identical, every pixel.", timeout=30_000)
+    expect(page.locator(".replay strong")).to_have_text("Replay: identical, every pixel.", timeout=30_000)
     assert len(server.get(f"jobs/{job['job']['id']}")["pictures"]) == 4
     page.click(f".thumb[data-picture='{job['pictures'][3]['id']}']")
     expect(page.locator(".replay")).not_to_be_visible()
@@ -207,3 +225,27 @@ def test_replay_says_identical_or_how_much_differs(open_page: Open, server: Serv
     page.click("#replay_txt2img")
     expect(page.locator(".replay")).to_contain_text("Largest difference 8 of 255, in 0.024 % of the pixels", timeout=30_000)
     assert server.get(f"pictures/{job['pictures'][3]['id']}/replay")["max_difference"] == 8
+    page.reload()
+    page.wait_for_selector("html[data-easel=ready]")
+    expect(page.locator(".replay strong")).to_contain_text("Largest difference 8 of 255")  # the last picture is shown, and so is its report
+
+
+def test_the_large_view_makes_a_picture_again_and_keeps_it(open_page: Open, server: Server) -> None:
+    job = server.wait(server.submit(prompt="again and again", seed=19), "done")
+    page = open_page()
+    page.wait_for_selector(".stage .picture[src]")
+    page.click(".stage .big")
+    box = page.locator(".lightbox .replay")
+    expect(box).to_be_hidden()
+    page.keyboard.press("r")
+    expect(box.locator("strong")).to_have_text("Replay: identical, every pixel.")
+    box.get_by_role("button", name="Keep it").click()
+    expect(box.locator(".kept")).to_have_text("Kept")
+    expect(page.locator(".lightbox .caption")).to_contain_text("1 / 2")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".lightbox .caption")).to_contain_text("2 / 2")
+    expect(box).to_be_hidden()  # a picture of its own, that nobody has replayed
+    number = server.get(f"pictures/{job['pictures'][0]['id']}/replay")["kept"]
+    kept = server.get(f"pictures/{number}/info")
+    assert kept["fields"]["Seed"] == "19" and kept["request"]["prompt"] == "again and again"
+    assert len(list((server.data / "outputs").rglob("*-19.png"))) == 2

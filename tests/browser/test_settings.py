@@ -242,3 +242,16 @@ def test_the_tab_works_on_a_phone_and_in_the_dark(open_page: Open, server: Serve
     expect(page.locator(".toast")).to_contain_text("Settings saved")
     assert server.get("settings")["s_churn"] == 2.5
     visit(page, server)
+
+
+def test_tabs_come_in_their_order_and_hidden_ones_do_not(open_page: Open, server: Server) -> None:
+    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img"])
+    page = open_page()
+    shown = page.locator("#tabs [role=tab]:visible")
+    expect(shown).to_have_text(["Settings", "PNG Info"])
+    expect(page.locator("#tabs [role=tab][aria-selected=true]")).to_have_text("Settings")
+    page.wait_for_selector("#settings_rows .setting")
+    change(server, ui_tab_order=["PNG Info"], hidden_tabs=["Settings"])  # which stays: it is the way back
+    expect(reload(page).locator("#tabs [role=tab]:visible")).to_have_text(["PNG Info", "txt2img", "Settings"])
+    page.get_by_role("tab", name="txt2img").click()
+    expect(page.locator("#txt2img_prompt textarea")).to_be_visible()

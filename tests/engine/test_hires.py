@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 from tests.engine.test_plan import CHECKPOINT
+from webui.backend.parts import ModelChoice
 from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
 from webui.engine.plan import Enlarge, Plan, make_plan, timing_of
 from webui.engine.steps.postprocess import to_image
-from webui.engine.steps.upscale import cut, enlarge_latents, to_pixels, upscale_image
+from webui.engine.steps.upscale import cut, enlarge_images, enlarge_latents, posterior_seed, to_pixels, upscale_image
 from webui.engine.tables import UPSCALERS, register_tables
 from webui.engine.tools import RunTools, Step
 from webui.plugins.registry import Registries
@@ -308,9 +309,11 @@ def test_a_copy_of_the_first_pass_is_made_when_asked(generate) -> None:
 
 def test_a_finished_picture_stands_for_the_first_pass(generate, pixels) -> None:
     """With Lanczos the second pass begins at the same pixels whether they were just made or come from a file, but for a level A1111 loses."""
-    whole, small = generate(**HIRES, hr_upscaler="Lanczos")[0], generate()[0]
+    nobody_drew = PictureSettings(randn_source="NV")
+    plain = RunTools(settings=nobody_drew)
+    whole, small = generate(plain, **HIRES, hr_upscaler="Lanczos")[0], generate(plain)[0]
     told: list[Step] = []
-    tools = RunTools(report=told.append, open_image=lambda ref: small.image)
+    tools = RunTools(report=told.append, open_image=lambda ref: small.image, settings=nobody_drew)
     ref = ImageRef(sha256="0" * 64, width=64, height=64)
     again = generate(tools, **HIRES, hr_upscaler="Lanczos", firstpass_image=ref)[0]
     assert again.image.size == (128, 128)
@@ -319,6 +322,21 @@ def test_a_finished_picture_stands_for_the_first_pass(generate, pixels) -> None:
     latent = generate(dataclasses.replace(tools, report=lambda step: None), **HIRES, firstpass_image=ref, batch_size=2)
     assert [one.image.size for one in latent] == [(128, 128)] * 2
     assert latent[0].image.tobytes() != latent[1].image.tobytes()
+
+
+@torch.inference_mode()
+def test_pictures_are_read_with_the_draw_that_a1111_makes(runtime, generate) -> None:
+    """One after the other from torch's generator, as LDM does it after a first pass that left it at the last seed."""
+    images = [Image.effect_noise((64, 64), 60 + number).convert("RGB") for number in range(2)]
+    to = Enlarge(SPECS["Lanczos"], 100, 96, (0, 2))
+    with runtime.shop.manager.lease(ModelChoice(generate(steps=1)[0].plan.checkpoint)) as components, torch.random.fork_rng():
+        torch.manual_seed(11)
+        noises = [torch.randn(1, 4, 12, 12) for _ in images]
+        large = [to_pixels(upscale_image(image, to))[None] for image in images]
+        wanted = [components.autoencoder.encode(image, noise) for image, noise in zip(large, noises, strict=True)]
+        drawn = enlarge_images(components, images, to, posterior_seed((10, 11), "GPU"))
+        assert torch.equal(drawn, cut(torch.cat(wanted), to.cut))
+        assert not torch.allclose(drawn, enlarge_images(components, images, to, posterior_seed((10, 11), "NV")))
 
 
 def test_without_a_store_there_is_no_picture_to_begin_with(generate) -> None:

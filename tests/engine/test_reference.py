@@ -72,6 +72,9 @@ def test_loaded_modules_answer_as_diffusers_converted_ones(runtime, generate, mo
         torch.testing.assert_close(components.autoencoder.decode(x), vae.decode(x / 0.18215).sample, atol=1e-5, rtol=0)
         picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
         torch.testing.assert_close(components.autoencoder.encode(picture), vae.encode(picture).latent_dist.mean * 0.18215, atol=1e-5, rtol=0)
+        noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+        drawn = vae.encode(picture).latent_dist.sample(torch.Generator().manual_seed(5)) * 0.18215
+        torch.testing.assert_close(components.autoencoder.encode(picture, noise), drawn, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

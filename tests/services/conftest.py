@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from webui.engine.cancel import CancelToken
-from webui.engine.plan import make_plan
+from webui.engine.plan import Plan, make_plan
 from webui.engine.tables import register_tables
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.registry import Registries
@@ -34,6 +34,10 @@ class PaintEngine:
         register_tables(self.registries)
         self.made: list[int] = []
         self.at_step: Callable[[int], None] = lambda step: None
+
+    def plan(self, request: Txt2Img, settings: PictureSettings) -> Plan:
+        """As the real one."""
+        return make_plan(request, CHECKPOINT, self.registries, settings=settings)
 
     def generate(self, request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
         """Like the real one: batches, steps, partial pictures after a stop, finished batches left out."""

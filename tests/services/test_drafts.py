@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,34 @@ def test_a_grid_waits_too(desk: Desk, saving: Saving) -> None:
     (grid,) = (desk.folder / "outputs" / "txt2img-grids").rglob("grid-0000.png")
     assert "Model hash: 0123456789" in texts(str(grid))["parameters"]
     assert desk.outputs.save_grid(saving, records).result(10)  # these records are from before: their drafts are files now
+
+
+def test_the_copy_before_hires_waits_with_its_picture(desk: Desk, saving: Saving) -> None:
+    before = Image.effect_noise((32, 32), 40).convert("RGB")
+    record = desk.save(Saving(saving.job, "0", replace(saving.picture, before=before)))
+    assert record.pending and len(desk.drafts()) == 2 and not (desk.folder / "outputs").exists()
+    desk.open().resume().result(10)
+    assert len(desk.drafts()) == 2  # neither is a stray
+    desk.hash = HASH
+    desk.open().resume().result(10)
+    copy, picture = sorted((desk.folder / "outputs").rglob("*.png"))
+    assert (copy.name, picture.name) == ("00000-10-before-highres-fix.png", "00001-10.png")
+    assert all("Model hash: 0123456789" in texts(str(path))["parameters"] for path in (copy, picture))
+    with Image.open(copy) as image:
+        assert image.tobytes() == before.tobytes()
+    assert [draft.picture_id for draft in desk.library.drafts()] == []
+
+
+def test_what_is_kept_before_its_hash_is_known_waits_like_any_picture(desk: Desk, saving: Saving) -> None:
+    aside = desk.outputs.set_aside(saving, desk.folder / "aside")
+    record = desk.outputs.keep(aside, lambda record: None).result(10)
+    assert record.pending and desk.asked == [CHECKPOINT.name]
+    desk.hash = HASH
+    desk.outputs.finish(CHECKPOINT.name).result(10)
+    filed = desk.library.picture(record.id)
+    assert filed and not filed.pending and "Model hash: 0123456789" in filed.infotext
+    late = desk.outputs.keep(aside.revise(record=aside.record.revise(key="1")), lambda record: None).result(10)  # known by now
+    assert not late.pending and late.infotext == filed.infotext
 
 
 @pytest.fixture

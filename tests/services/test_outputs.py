@@ -213,7 +213,7 @@ def test_a_grid_holds_the_pictures_in_order(outputs: Outputs, saving: Saving, jo
     assert path and path.name == "grid-0000.png" and path.parent.parent.name == "txt2img-grids"
     with Image.open(path) as grid:
         assert grid.size == (128, 128)
-        assert [grid.getpixel(spot) for spot in ((5, 5), (70, 5), (5, 70), (70, 70))] == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
+        assert [grid.getpixel(spot) for spot in ((5, 5), (70, 5), (5, 70), (70, 70))] == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
         assert grid.text["parameters"] == records[0].infotext  # type: ignore[attr-defined]
     extended = with_settings(saving, grid_extended_filename=True, grid_format="jpg", grid_save_to_dirs=False)
     other = outputs.save_grid(extended, records).result(10)

@@ -47,6 +47,15 @@ def test_pictures_are_on_disk_before_they_are_announced(run: JobRun, job: Job, e
     assert easel["request"]["seed"] == 10 and easel["index"] == 1 and easel["request"]["prompt"] == "a house"
 
 
+def test_the_line_of_the_last_run_is_in_params(run: JobRun, job: Job, outputs: Outputs, tmp_path: Path) -> None:
+    records = run.generate(request_of(job))
+    assert list(tmp_path.glob("params.txt")) == []  # not asked for: --no-prompt-history
+    outputs._params = tmp_path / "params.txt"
+    run.generate(request_of(job), "cell")
+    outputs.close()
+    assert (tmp_path / "params.txt").read_text(encoding="utf-8") == records[0].infotext
+
+
 def events_path(run: JobRun, event: PictureSaved) -> str:
     """Where the announced picture lies."""
     record = run._library.picture(event.picture.id)

@@ -9,15 +9,16 @@ import pytest
 
 from tests.services.conftest import Recorder
 from webui.engine.cancel import CancelToken
-from webui.schema.errors import ModelError
+from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, JobChanged
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.settings import PictureSettings
+from webui.services.library import Library
 from webui.services.queue import JobQueue
 from webui.services.worker import Worker
 
-Work = Callable[[Job, CancelToken], None]
+Work = Callable[[Job, CancelToken], object]
 
 
 class Scripted:
@@ -25,6 +26,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.work: Work = lambda job, token: None
+        self.rest: dict[str, Callable[[], object]] = {}
         self.running = 0
         self.most = 0
         self.warmed = threading.Event()
@@ -34,14 +36,15 @@ class Scripted:
         """Notice."""
         self.warmed.set()
 
-    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Count and work."""
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Callable[[], object] | None:
+        """Count and work; `rest` by job."""
         self.running += 1
         self.most = max(self.most, self.running)
         try:
             self.work(job, cancel)
         finally:
             self.running -= 1
+        return self.rest.get(job.id)
 
     def close(self) -> None:
         """Notice."""
@@ -141,3 +144,39 @@ def test_closing_interrupts_and_leaves_the_waiting(queue: JobQueue, executor: Sc
 def test_warm_up_happens_on_the_thread(executor: Scripted, worker: Worker) -> None:
     worker.warm_up()
     assert executor.warmed.wait(5)
+
+
+def test_the_next_job_runs_while_pictures_are_saved_but_not_the_one_after_it(
+    worker: Worker, executor: Scripted, queue: JobQueue, events: Recorder, library: Library
+) -> None:
+    began, saved, hold = {}, threading.Event(), threading.Event()
+    executor.work = lambda job, token: hold.wait(5) and began.setdefault(job.id, threading.Event()).set()
+    first, second, third = put(queue, "a"), put(queue, "b"), put(queue, "c")
+    executor.rest = {first: lambda: saved.wait(5), second: lambda: None}
+    for job_id in (first, second, third):
+        began[job_id] = threading.Event()
+    hold.set()
+    assert began[second].wait(5)  # the first is made, not saved
+    job = library.job(first)
+    assert job is not None and job.status is JobStatus.RUNNING  # so it is interrupted, and can go on, if the server dies now
+    assert worker.stop_job(first)  # nothing is left to stop, and that is no error
+    assert not began[third].wait(0.3)
+    saved.set()
+    assert began[third].wait(5)
+    assert [ended(events, job_id).job.status for job_id in (first, second, third)] == [JobStatus.DONE] * 3
+
+
+def test_a_job_whose_pictures_cannot_be_saved_fails_and_the_next_goes_on(
+    worker: Worker, executor: Scripted, queue: JobQueue, events: Recorder
+) -> None:
+    def full() -> None:
+        raise StorageError("The disk is full.")
+
+    hold = threading.Event()
+    executor.work = lambda job, token: hold.wait(5)
+    first, second = put(queue), put(queue)
+    executor.rest = {first: full}
+    hold.set()
+    failed = ended(events, first).job
+    assert failed.status is JobStatus.FAILED and failed.error is not None and failed.error.message == "The disk is full."
+    assert ended(events, second).job.status is JobStatus.DONE

@@ -71,6 +71,7 @@ def make_router(studio: Studio) -> APIRouter:
     _add_state(router, studio)
     _add_jobs(router, studio)
     _add_pictures(router, studio)
+    _add_reading(router, studio)
     _add_lists(router, studio)
     _add_settings(router, studio)
     add_models(router, studio)
@@ -150,7 +151,7 @@ def _add_jobs(router: APIRouter, studio: Studio) -> None:
 def _add_pictures(router: APIRouter, studio: Studio) -> None:
     @router.get("/pictures/{picture_id}")
     def picture(picture_id: int, download: bool = False) -> FileResponse:
-        record = studio.picture(picture_id)
+        record = studio.gallery.record(picture_id)
         path = Path(record.path)
         kind = "attachment" if download else "inline"
         headers = {"Cache-Control": "no-store" if record.pending else "private, max-age=31536000, immutable"}
@@ -158,7 +159,7 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
 
     @router.post("/pictures/{picture_id}/save")
     def save(picture_id: int) -> dict[str, str]:
-        return {"path": studio.save_picture(picture_id).as_posix()}
+        return {"path": studio.gallery.save_copy(picture_id).as_posix()}
 
     @router.post("/pictures/{picture_id}/hires", status_code=201)
     def enlarge(picture_id: int, hires: Hires) -> dict[str, Any]:
@@ -176,13 +177,17 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
 
     @router.get("/pictures/{picture_id}/replay")
     def replay_report(picture_id: int) -> ReplayReport:
-        return studio.replay_report(picture_id)
+        return studio.replays.report(picture_id)
+
+    @router.post("/pictures/{picture_id}/replay/keep")
+    def keep_replay(picture_id: int) -> ReplayReport:
+        return studio.replays.keep(picture_id)
 
     @router.get("/zip")
     def zip_pictures(ids: str) -> StreamingResponse:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the stream)
         try:
-            name = studio.zip_pictures(_numbers(ids), file)
+            name = studio.gallery.zip_pictures(_numbers(ids), file)
         except BaseException:
             file.close()
             raise
@@ -190,6 +195,8 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
         headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}", "Content-Length": str(length)}
         return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
 
+
+def _add_reading(router: APIRouter, studio: Studio) -> None:
     @router.post("/images", status_code=201)
     async def put_image(request: Request) -> ImageRef:
         return await run_in_threadpool(studio.images.put, await _picture_body(request))
@@ -197,6 +204,10 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
     @router.post("/png-info")
     async def png_info(request: Request) -> Metadata:
         return await run_in_threadpool(studio.read_metadata, await _picture_body(request))
+
+    @router.get("/params")
+    def last_parameters() -> Metadata:
+        return studio.last_parameters()
 
     @router.get("/images/{sha256}")
     def image(sha256: str) -> Response:

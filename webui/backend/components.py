@@ -114,8 +114,9 @@ class Autoencoder(Protocol):
         """(batch, channels, h, w) → (batch, 3, 8 h, 8 w), both float32."""
         ...
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """(batch, 3, height, width) → the middle of the latent distribution, (batch, channels, height // 8, width // 8), both float32."""
+    def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(batch, 3, height, width) → the middle of the latent distribution, (batch, channels, height // 8, width // 8), both float32; with noise of
+        that shape a draw from it."""
         ...
 
 

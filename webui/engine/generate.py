@@ -18,16 +18,16 @@ from webui.engine.course import make_course, make_table, sampler_options, skip_r
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import make_network
 from webui.engine.fitting import Fit, fit, within_memory, work_of
-from webui.engine.plan import Batch, Enlarge, Pass, Plan, prompt_fields, timing_of
+from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
+from webui.engine.report import Reporter
 from webui.engine.step_hooks import POINTS, PassHooks
-from webui.engine.steps.decode import check_latents, decode_picture
+from webui.engine.steps.decode import check_latents, develop
 from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import FACTOR, batch_noise, first_latents, later_noise
-from webui.engine.steps.postprocess import to_image
-from webui.engine.steps.upscale import encode_image, enlarge_images, enlarge_latents, to_pixels
-from webui.engine.tools import Picture, RunTools, Step
+from webui.engine.steps.upscale import enlarge, posterior_seed
+from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 from webui.schema.machine import DeviceOptions
 
@@ -94,7 +94,7 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = _develop(components, latents, tools)
+                image = develop(components, latents, tools.vae_notice)
                 index = batch.first + number
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
@@ -112,9 +112,12 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
         start = None
         if part.enlarge is not None:
             run.report("upscaling", batch, part)
-            start, images = _enlarge(run, part.enlarge, canvas)
-            if canvas is not None and run.tools.settings.save_images_before_highres_fix:
-                canvas = replace(canvas, before=images)
+            given, wanted = run.plan.request.firstpass_image, run.tools.settings.save_images_before_highres_fix
+            before = canvas.denoised.latents if canvas else run.tools.open_image(given) if given else None
+            assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
+            seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
+            start, images = enlarge(run.components, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
             return canvas and replace(canvas, denoised=replace(canvas.denoised, partial=True))
@@ -122,21 +125,6 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
         if denoised.partial:
             break
     return canvas
-
-
-def _enlarge(run: Run, to: Enlarge, canvas: Canvas | None) -> tuple[Tensor, Sequence[Image.Image]]:
-    """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from where those had to be made."""
-    components, tools, given = run.components, run.tools, run.plan.request.firstpass_image
-    latent = to.upscaler.latent_mode is not None
-    if given is not None:
-        image = tools.open_image(given)
-        if latent:
-            return enlarge_latents(encode_image(components, image), to), [image]
-        return enlarge_images(components, [to_image(to_pixels(image))], to), [image]
-    assert canvas is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
-    latents = canvas.denoised.latents
-    images = [_develop(components, one, tools) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
-    return enlarge_latents(latents, to) if latent else enlarge_images(components, images, to), images
 
 
 @torch.inference_mode()
@@ -179,32 +167,6 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     return denoised
 
 
-@torch.inference_mode()
-def _develop(components: Components, latents: Tensor, tools: RunTools) -> Image.Image:
-    """Decode → postprocess, for one picture (channels, h, w)."""
-    return to_image(decode_picture(components, latents, tools.tell if tools.settings.auto_vae_precision else None))
-
-
 def _end(previews: PreviewRun | None) -> None:
     if previews is not None:
         previews.end()
-
-
-class Reporter:
-    """Turns "phase, batch, pass, step of it" into the `Step` that the caller gets: steps of all passes count, and a step is as dear as its pixels.
-    Decoding comes when all is done."""
-
-    def __init__(self, plan: Plan, tools: RunTools) -> None:
-        self._pictures = len(plan.seeds)
-        self._todo = plan.todo
-        self._steps = [part.steps for part in plan.todo]
-        self._costs = [part.steps * part.width * part.height for part in plan.todo]
-        self._report = tools.report
-
-    def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
-        """Tell the caller."""
-        over = self._todo.index(part) if part else 0
-        if phase == "decoding":
-            over, step = len(self._todo), 0
-        done = sum(self._costs[:over]) + (step * part.width * part.height if part else 0)
-        self._report(Step(phase, batch.first, self._pictures, sum(self._steps[:over]) + step, sum(self._steps), done / sum(self._costs)))

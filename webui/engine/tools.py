@@ -72,6 +72,11 @@ class RunTools:
     tell: Callable[[str], None] = _log
     """Says something to the person that they would not expect: a sentence."""
 
+    @property
+    def vae_notice(self) -> Callable[[str], None] | None:
+        """Hears of a VAE that is widened because it gave NaN; None when the settings forbid that."""
+        return self.tell if self.settings.auto_vae_precision else None
+
 
 @dataclass(frozen=True)
 class Picture:

@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from webui.plugins.registry import Params
 from webui.schema.generation import Txt2Img
-from webui.schema.result import PictureRecord
+from webui.schema.result import Caption, PictureRecord
 
 P = TypeVar("P", bound=Params)
 
@@ -23,6 +23,14 @@ class Run(Protocol):
 
     def generate(self, request: Txt2Img, key: str) -> list[PictureRecord]:
         """Run the engine and save. Returns the pictures (those of the earlier run when `key` was already finished). Raises `Cancelled`."""
+        ...
+
+    def save_grid(
+        self, request: Txt2Img, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),
+        rows: Sequence[Sequence[Caption]] = (), margin: int = 0,
+    ) -> None:
+        """Save a grid of pictures of this run, row by row (None: an empty place), `margin` pixels apart, with captions above its columns and beside
+        its rows; `request` is what its line says."""
         ...
 
 

@@ -134,6 +134,8 @@ class Snapshot(Frozen):
     notices: tuple[Notice, ...]
     hashing: Hashing | None = None
     working: Working | None = None
+    replays: tuple[ReplayReport, ...] = ()
+    """The last reports on those pictures."""
 
 
 Event = Annotated[

@@ -49,6 +49,12 @@ class LaunchOptions(Frozen):
     no_hashing: bool = False
     """Never compute the SHA-256 of a checkpoint."""
 
+    styles_files: tuple[Path, ...] = ()
+    """Styles files, or globs of them; none = `styles.csv` of the data folder."""
+
+    prompt_history: bool = True
+    """Keep the line of the last pictures in `params.txt`."""
+
     ignored: tuple[str, ...] = ()
     """Flags of A1111 or Forge that mean nothing here, each with its reason: `--medvram: …`. The start says them once."""
 

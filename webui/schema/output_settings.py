@@ -17,6 +17,7 @@ PictureFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "jxl"]
 Pattern = Annotated[str, Field(max_length=1000)]
 """A file name pattern, see `services.names`."""
 
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Folder = Annotated[str, Field(max_length=1000)]
 """A folder below another one, see `services.placing`."""
 
@@ -91,6 +92,14 @@ class OutputSettings(Frozen):
     img_max_size_mp: Annotated[
         int, Field(ge=1, le=1000), NumberBox(label="Largest grid", info="Megapixels; a larger grid is not made.", precision=0)
     ] = 200
+    font: Annotated[
+        str, Field(max_length=1000), TextBox(label="Font of captions", info="A font file for the captions of grids. Empty: one of this system.")
+    ] = ""
+    grid_text_active_color: Annotated[Colour, TextBox(label="Colour of captions", info="Of grids, as #rrggbb.")] = "#000000"
+    grid_text_inactive_color: Annotated[
+        Colour, TextBox(label="Colour of captions left out", info="Of parts that a prompt matrix leaves out, as #rrggbb.")
+    ] = "#999999"
+    grid_background_color: Annotated[Colour, TextBox(label="Background of grids", info="As #rrggbb.")] = "#ffffff"
     enable_pnginfo: Annotated[
         bool,
         Checkbox(label="Infotext in the file", info="A1111's line: PNG chunk “parameters”, EXIF UserComment of the other formats."),

@@ -13,6 +13,9 @@ from webui.schema.widgets import Checkbox, Dropdown, TextBox
 CHECKPOINT_SETTING = "sd_model_checkpoint"
 """A1111's key of the checkpoint picker. Here the checkpoint belongs to the request; the key only says whether and where the picker is shown."""
 
+TAB_NAMES = {"txt2img": "txt2img", "pnginfo": "PNG Info", "settings": "Settings"}
+"""Tabs of the page by id, in their order, with what A1111's settings call them."""
+
 Names = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)]
 
 
@@ -54,6 +57,12 @@ class PageSettings(Frozen):
     localization: Annotated[
         Literal["None", "en", "ru", "zh-CN"], Dropdown(label="Language", info="None: the language of the browser.")
     ] = "None"
+    ui_tab_order: Annotated[
+        Names, Dropdown(label="Order of tabs", info="Tabs that are not named come after these.", source="tabs", multiple=True)
+    ] = ()
+    hidden_tabs: Annotated[
+        Names, Dropdown(label="Hidden tabs", info="Left out of the page. Settings always stays.", source="tabs", multiple=True)
+    ] = ()
     hide_samplers: Annotated[
         Names, Dropdown(label="Hidden samplers", info="Left out of the list on the page. They still work.", source="samplers", multiple=True)
     ] = ()

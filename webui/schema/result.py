@@ -33,6 +33,14 @@ class PictureRecord(Frozen):
         return f"/api/v1/pictures/{self.id}"
 
 
+class Caption(Frozen):
+    """A text above a column or beside a row of a grid."""
+
+    text: str
+    active: bool = True
+    """False: in the fainter colour and struck out, as the prompt matrix shows a part that is left out."""
+
+
 class ReplayReport(Frozen):
     """How a picture that was made again compares with its file."""
 
@@ -49,6 +57,8 @@ class ReplayReport(Frozen):
     """What could not be as it was then, one sentence each."""
 
     created: float
+    kept: int | None = None
+    """Number of the picture in the library that it became; None = nobody has kept it."""
 
 
 class PictureView(Frozen):

@@ -44,6 +44,7 @@ SECTIONS = (
     )),
     Section("saving-grids", "Grids", (
         "grid_save", "grid_format", "grid_only_if_multiple", "grid_extended_filename", "grid_prevent_empty_spots", "n_rows", "img_max_size_mp",
+        "font", "grid_text_active_color", "grid_text_inactive_color", "grid_background_color",
     )),
     Section("vae", "Models and memory", (
         "sd_vae", "sd_vae_overrides_per_model_preferences", "auto_vae_precision", "fp8_storage", "sd_checkpoints_limit", "memory_mode", "vae_tiling",
@@ -77,8 +78,8 @@ SECTIONS = (
         "prevent_screen_sleep_during_generation",
     )),
     Section("ui", "Page", (
-        "quicksettings_list", "localization", "sd_checkpoint_dropdown_use_short", "disable_token_counters", "include_styles_into_token_counters",
-        "js_modal_lightbox", "gallery_height",
+        "quicksettings_list", "ui_tab_order", "hidden_tabs", "localization", "sd_checkpoint_dropdown_use_short", "disable_token_counters",
+        "include_styles_into_token_counters", "js_modal_lightbox", "gallery_height",
     )),
 )
 

@@ -183,18 +183,19 @@ class Library:
 
     # Pictures
 
-    def add_picture(self, record: PictureRecord, draft: Draft | None = None) -> PictureRecord:
+    def add_picture(self, record: PictureRecord, *drafts_of: Draft) -> PictureRecord:
         """Write a finished picture (its `id` is ignored) and return it with its id; an older row of the same (job, key) is replaced. With a draft the
-        picture is pending."""
+        picture is pending; of several the last is its own, those before are of companions without a row."""
         values = record.model_dump(exclude={"id", "pending"})
         same = pictures.c.job_id == record.job_id, pictures.c.key == record.key
         with self.begin() as connection:
             connection.execute(drafts.delete().where(drafts.c.picture_id.in_(sa.select(pictures.c.id).where(*same))))
             connection.execute(pictures.delete().where(*same))
             key = connection.execute(pictures.insert().values(**values)).inserted_primary_key
-            record = record.revise(id=key[0] if key else 0, pending=draft is not None)
-            if draft is not None:
-                connection.execute(drafts.insert().values(picture_id=record.id, checkpoint=draft.checkpoint, path=draft.path, sheet=draft.sheet))
+            record = record.revise(id=key[0] if key else 0, pending=bool(drafts_of))
+            for draft in drafts_of:
+                owner = record.id if draft is drafts_of[-1] else None
+                connection.execute(drafts.insert().values(picture_id=owner, checkpoint=draft.checkpoint, path=draft.path, sheet=draft.sheet))
         return record
 
     def picture(self, picture_id: int) -> PictureRecord | None:
@@ -246,8 +247,12 @@ class Library:
 
     def replay(self, picture_id: int) -> ReplayReport | None:
         """The last report of a picture, or None."""
-        rows = self._select(sa.select(replays.c.report).where(replays.c.picture_id == picture_id))
-        return ReplayReport.model_validate_json(rows[0].report) if rows else None
+        return next(iter(self.replays(picture_id)), None)
+
+    def replays(self, *picture_ids: int) -> list[ReplayReport]:
+        """The last reports of these pictures, those that have one."""
+        rows = self._select(sa.select(replays.c.report).where(replays.c.picture_id.in_(picture_ids)))
+        return [ReplayReport.model_validate_json(row.report) for row in rows]
 
     # Plumbing
 

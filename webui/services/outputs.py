@@ -29,10 +29,11 @@ from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
 from webui.services.formats import Notes, usable_format, write_picture
-from webui.services.grids import grid_shape, make_grid
+from webui.services.grids import Captioned, GridLook, grid_shape, make_grid
+from webui.services.infotext.writer import write_infotext
 from webui.services.library import Draft, Library
 from webui.services.placing import Name, Numbers, below, split_name
-from webui.services.sheets import GRID, Saving, Sheet, make_sheet, wants_hash
+from webui.services.sheets import GRID, Aside, Saving, Sheet, make_sheet, wants_hash
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,12 @@ class Outputs:
 
     `hash_of` says what is known of a checkpoint's hash and computes nothing. Without `waiting` (hashing is off) a file is written without it.
     `vae_hash_of` computes the hash of a VAE's file.
+    `params` is where A1111's `params.txt` goes; None = it is not written.
     """
 
     def __init__(
         self, folder: Path, scratch: Path, library: Library, hash_of: Callable[[Checkpoint], str | None], *, waiting: Waiting | None = None,
-        emit: Callable[[Event], None] = _nobody, vae_hash_of: Callable[[ModelFile], str] | None = None,
+        emit: Callable[[Event], None] = _nobody, vae_hash_of: Callable[[ModelFile], str] | None = None, params: Path | None = None,
     ) -> None:
         self.folder = folder
         self.scratch = scratch
@@ -75,6 +77,7 @@ class Outputs:
         self._waiting = waiting
         self._vae_hash_of = vae_hash_of
         self._emit = emit
+        self._params = params
         self._numbers = Numbers()
         self._done: list[Path] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="save")
@@ -83,11 +86,30 @@ class Outputs:
         """Write the picture in the background; `saved` is called on that thread when it is safe. The future raises `StorageError`."""
         return self._thread.submit(self._save, saving, saved)
 
-    def save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Future[Path | None]:
-        """Write the grid of finished pictures in the background. `saving` is one of them, for names and settings. A grid is a file beside the
+    def set_aside(self, saving: Saving, folder: Path) -> Aside:
+        """Write a picture into `folder`, as it would be saved now, and no row of the library. Raises `StorageError`."""
+        sheet = self._sheet(saving, self._samples(saving.settings))
+        image = saving.picture.image
+        try:
+            path, _ = self._write(image, sheet.notes, folder, Name(secrets.token_hex(8), "png", numbered=False), sheet.settings)
+        except OSError as error:
+            raise _in_words(folder, error) from error
+        return Aside(sheet=sheet, record=_record(saving, sheet, str(path)))
+
+    def keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> Future[PictureRecord]:
+        """File a picture that was set aside as if it had just been made. The future raises `StorageError`."""
+        return self._thread.submit(self._keep, aside, saved)
+
+    def note_params(self, saving: Saving) -> Future[None]:
+        """Write A1111's `params.txt`, the line of the first picture of this one's run, in the background."""
+        return self._thread.submit(self._note_params, saving)
+
+    def save_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None = None) -> Future[Path | None]:
+        """Write the grid of finished pictures in the background; with captions it has their shape, and None leaves a place empty. `saving` is one of
+        them, for names and settings. A grid is a file beside the
         pictures, no row of the library: it is not counted, shown or made again. None when the settings want none, when it would be too large,
         when it waits for a hash, and when it could not be written (the log says why; the pictures are safe)."""
-        return self._thread.submit(self._try_grid, saving, records)
+        return self._thread.submit(self._try_grid, saving, records, captions)
 
     def finish(self, checkpoint: str) -> Future[None]:
         """The hash of a checkpoint (by name) is known, or never will be: write the files that waited for it, in the background."""
@@ -105,19 +127,48 @@ class Outputs:
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
-        sheet = self._sheet(saving, below(self.folder if keep else self.scratch, settings.outdir_samples or settings.outdir_txt2img_samples))
-        if picture.before is not None:
-            self._put(picture.before, sheet.with_hash(None).named(BEFORE_HIRES))
-        draft = self._draft(picture.image, sheet, str(picture.seed)) if sheet.marked else None
-        path = draft.path if draft else str(self._put(picture.image, sheet))
-        record = PictureRecord(
-            id=0, job_id=saving.job.id, key=saving.key, path=path, width=picture.image.width, height=picture.image.height, seed=picture.seed,
-            infotext=sheet.label.infotext, created=time.time(), partial=picture.partial,
-        )
-        record = self._library.add_picture(record, draft)
+        sheet = self._sheet(saving, self._samples(settings, None if keep else self.scratch))
+        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.before)
+
+    def _keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> PictureRecord:
+        sha256 = self._hash_of(aside.sheet.checkpoint)
+        sheet = aside.sheet.with_hash(sha256) if sha256 or self._waiting is None else aside.sheet
+        try:
+            with Image.open(aside.record.path) as file:
+                image = file.convert("RGB")
+        except OSError as error:
+            raise StorageError(f"{aside.record.path} cannot be read: {error.strerror or error}.") from error
+        return self._file(image, sheet, aside.record.revise(infotext=sheet.label.infotext, created=time.time()), saved)
+
+    def _file(
+        self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None], before: Image.Image | None = None,
+    ) -> PictureRecord:
+        """The file or the draft of a picture (and of what it was before hires fix), then its row."""
+        name, other, drafts = str(record.seed), sheet.named(BEFORE_HIRES), []
+        if sheet.marked:
+            drafts = [self._draft(one, of, name) for one, of in ((before, other), (image, sheet)) if one is not None]
+            path = drafts[-1].path
+        else:
+            if before is not None:
+                self._put(before, other)
+            path = str(self._put(image, sheet))
+        record = self._library.add_picture(record.revise(path=path), *drafts)
         saved(record)
         self._ask(sheet)
         return record
+
+    def _samples(self, settings: PictureSettings, root: Path | None = None) -> Path:
+        return below(root or self.folder, settings.outdir_samples or settings.outdir_txt2img_samples)
+
+    def _note_params(self, saving: Saving) -> None:
+        if self._params is None:
+            return
+        plan = saving.picture.plan
+        line = write_infotext(plan, 0, self._hash_of(plan.checkpoint), saving.settings, saving.job.owner)
+        try:
+            write_atomically(self._params, line.encode(errors="replace"))
+        except OSError as error:
+            log.warning("%s was not written: %s", self._params, error)
 
     def _sheet(self, saving: Saving, root: Path) -> Sheet:
         checkpoint = saving.picture.plan.checkpoint
@@ -140,22 +191,26 @@ class Outputs:
         if sheet.marked and self._waiting:
             self._waiting.ask(sheet.checkpoint)
 
-    def _try_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
+    def _try_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None) -> Path | None:
         try:
-            return self._save_grid(saving, records)
+            return self._save_grid(saving, records, captions)
         except StorageError as error:
             log.error("no grid: %s", error.message)
             return None
 
-    def _save_grid(self, saving: Saving, records: Sequence[PictureRecord]) -> Path | None:
+    def _save_grid(self, saving: Saving, records: Sequence[PictureRecord | None], captions: Captioned | None) -> Path | None:
         settings, plan = saving.settings, saving.picture.plan
         if not settings.grid_save or (len(records) < 2 and settings.grid_only_if_multiple):
             return None
-        shape = grid_shape(len(records), plan.request.batch_size, settings)
-        now = [self._library.picture(record.id) if record.pending else record for record in records]  # a draft may have become a file since
-        paths = [Path(record.path) for record in now if record is not None]
+        # a draft may have become a file since
+        now = [self._library.picture(record.id) if record and record.pending else record for record in records]
+        if captions is None:
+            now = [record for record in now if record is not None]
+        shape = captions.shape if captions else grid_shape(len(records), plan.request.batch_size, settings)
+        paths = [Path(record.path) if record else None for record in now]
+        look = GridLook.of(settings, captions.columns, captions.rows, captions.margin) if captions else GridLook.of(settings)
         try:
-            grid = make_grid(paths, shape, settings.img_max_size_mp * 1_000_000)
+            grid = make_grid(paths, shape, settings.img_max_size_mp * 1_000_000, look)
         except OSError as error:
             raise StorageError(f"The grid could not be made: a picture cannot be read any more ({error.strerror or error}).") from error
         if grid is None:
@@ -268,6 +323,15 @@ class Outputs:
             temporary.unlink(missing_ok=True)
         _sync_folder(folder)
         return path, complete
+
+
+def _record(saving: Saving, sheet: Sheet, path: str = "") -> PictureRecord:
+    """The row that a picture will have."""
+    picture = saving.picture
+    return PictureRecord(
+        id=0, job_id=saving.job.id, key=saving.key, path=path, width=picture.image.width, height=picture.image.height, seed=picture.seed,
+        infotext=sheet.label.infotext, created=time.time(), partial=picture.partial,
+    )
 
 
 def copy_as_jpg(image: Image.Image, path: Path, notes: Notes, settings: PictureSettings) -> Path | None:

@@ -15,13 +15,15 @@ from pydantic import ValidationError
 
 from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
+from webui.engine.plan import Plan
 from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import Cancelled, RequestError, field_errors
 from webui.schema.event import Event, Notice, PictureSaved, Preview, Progress
 from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
-from webui.schema.result import PictureRecord, PictureView
+from webui.schema.result import Caption, PictureRecord, PictureView
 from webui.schema.settings import MachineSettings, PictureSettings
+from webui.services.grids import Captioned
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.sheets import Saving
@@ -37,6 +39,10 @@ class Engine(Protocol):
 
     def generate(self, request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
         """Pictures one by one."""
+        ...
+
+    def plan(self, request: Txt2Img, settings: PictureSettings) -> Plan:
+        """The request with everything resolved."""
         ...
 
 
@@ -65,6 +71,11 @@ class JobRun:
     def generate(self, request: Txt2Img, key: str = "") -> list[PictureRecord]:
         """Run the engine and save every picture as `key/0`, `key/1`, … (`0`, `1`, … without a key). Returns them in order, those that an
         earlier run of the job finished included. Raises `Cancelled`, `WebuiError`."""
+        return self.begin(request, key)()
+
+    def begin(self, request: Txt2Img, key: str = "") -> Callable[[], list[PictureRecord]]:
+        """As `generate`, but back as soon as the pictures are made: what it gives waits until they are saved, on any thread, and then returns or
+        raises as `generate` does."""
         self.token.raise_if_interrupted()
         count = request.batch_count * request.batch_size
         names = [f"{key}/{index}" if key else str(index) for index in range(count)]
@@ -83,23 +94,43 @@ class JobRun:
             for picture in self._engine.generate(request, tools):
                 last = picture
                 futures.append(self._save(picture, names[picture.index]))
+                if len(futures) == 1:
+                    self._outputs.note_params(Saving(self.job, "", picture))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
                 if failed:
                     break  # the disk is full or gone: hours of pictures that cannot be kept help nobody
         self._meter.phase("saving")
-        for future in futures:
-            record = future.result()
-            if not record.partial:
-                done[record.key] = record
         self._meter.end(request)
-        self.token.raise_if_interrupted()
-        records = [done[name] for name in names if name in done]
-        if records and last and not key:  # a script lays out grids of its own
-            self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it: the next job begins
-        return records
 
-    def make_again(self, request: Txt2Img, index: int) -> Image.Image:
-        """Run the batch that picture `index` of the request is in and return that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
+        def finish() -> list[PictureRecord]:
+            for future in futures:
+                record = future.result()
+                if not record.partial:
+                    done[record.key] = record
+            self.token.raise_if_interrupted()
+            records = [done[name] for name in names if name in done]
+            if records and last and not key:  # a script lays out grids of its own
+                self._outputs.save_grid(Saving(self.job, "", last), records)  # nobody waits for it
+            return records
+
+        return finish
+
+    def save_grid(
+        self, request: Txt2Img, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),
+        rows: Sequence[Sequence[Caption]] = (), margin: int = 0,
+    ) -> None:
+        """Write a grid of pictures of this job in the background, row by row, as large as its captions say; see `Outputs.save_grid`. Raises
+        `RequestError` when the pictures do not fill it."""
+        captions = Captioned(columns, rows, margin)
+        wide, high = captions.shape
+        if len(records) != wide * high:
+            raise RequestError(f"A grid of {wide} × {high} pictures needs {wide * high} of them, not {len(records)}.")
+        if any(records):
+            plan = self._engine.plan(request, self._settings(request))
+            self._outputs.save_grid(Saving(self.job, "", Picture(Image.new("RGB", (1, 1)), plan, 0)), records, captions)
+
+    def make_again(self, request: Txt2Img, index: int) -> Picture:
+        """Run the batch that picture `index` of the request is in and give that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
         self.token.raise_if_interrupted()
         first = index - index % request.batch_size
         others = frozenset(range(request.batch_count * request.batch_size)) - {index}
@@ -110,7 +141,7 @@ class JobRun:
         self.token.raise_if_interrupted()
         if not made:
             raise Cancelled("The picture was skipped.")
-        return made[0].image
+        return made[0]
 
     def _settings(self, request: Txt2Img) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""

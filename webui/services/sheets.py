@@ -20,6 +20,7 @@ from webui.schema.base import Frozen
 from webui.schema.job import Job
 from webui.schema.model import Checkpoint
 from webui.schema.output_settings import PictureFormat
+from webui.schema.result import PictureRecord
 from webui.schema.settings import PictureSettings
 from webui.services.formats import Notes
 from webui.services.infotext.writer import prompts_of, write_infotext
@@ -54,6 +55,10 @@ class Label(Frozen):
     folder: str
     name: str
 
+    def named(self, ending: str) -> Label:
+        """The label of a companion whose name ends so."""
+        return self.revise(name=f"{self.name}-{ending}" if self.name else ending)
+
 
 class Sheet(Frozen):
     """Everything about a file but its pixels."""
@@ -85,12 +90,19 @@ class Sheet(Frozen):
 
     def named(self, ending: str) -> Sheet:
         """The sheet of a companion whose name ends so."""
-        return self.revise(label=self.label.revise(name=f"{self.label.name}-{ending}" if self.label.name else ending))
+        return self.revise(label=self.label.named(ending), marked=self.marked and self.marked.named(ending))
 
     @property
     def notes(self) -> Notes:
         """What is written into the file."""
         return Notes(self.label.infotext if self.settings.enable_pnginfo else None, self.easel)
+
+
+class Aside(Frozen):
+    """A picture that lies aside in a file of Easel's own until somebody keeps it: what is to be written then, and its row (`path`: that file)."""
+
+    sheet: Sheet
+    record: PictureRecord
 
 
 def wants_hash(settings: PictureSettings) -> bool:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,37 +22,37 @@ from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
-from webui.schema.errors import ConflictError, NotFoundError, RequestError, WebuiError, field_errors
+from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint, Suggestions
-from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
-from webui.schema.result import PictureRecord, PictureView, ReplayReport
+from webui.schema.page_settings import CHECKPOINT_SETTING, TAB_NAMES, PageSettings
+from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
 from webui.services.form_defaults import FormDefaults
+from webui.services.gallery import Gallery
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.reader import ReadOptions
 from webui.services.infotext.restore import Known
 from webui.services.library import Library
-from webui.services.outputs import Outputs, copy_to_log
+from webui.services.outputs import Outputs
 from webui.services.preferences import Preferences, form_values, settle_vae
 from webui.services.queue import JobQueue
-from webui.services.replay import plan_replay
+from webui.services.replay import Replays, plan_replay
 from webui.services.settings import SettingsStore
 from webui.services.sheets import wants_hash
 from webui.services.shelf import ModelShelf
-from webui.services.styles import StyleFile
+from webui.services.styles import Styles
 from webui.services.watcher import Watcher
 from webui.services.worker import Worker
-from webui.services.zips import write_zip, zip_name
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ ENDED_SHOWN = 20
 """Ended jobs in a snapshot."""
 
 UNUSED_PICTURE_SECONDS = 7 * 24 * 3600.0
-"""A stored picture that no job names is deleted after a week."""
+"""A stored picture that no job names, and one made again that nobody kept, is deleted after a week."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Parts:
     queue: JobQueue
     outputs: Outputs
     images: ImageStore
-    styles: StyleFile
+    styles: Styles
     defaults: FormDefaults
     catalog: Catalog
     registries: Registries
@@ -85,6 +85,10 @@ class Parts:
     preferences: Preferences
     shelf: ModelShelf
     watcher: Watcher
+    replays: Replays
+    params: Path | None = None
+    """A1111's `params.txt`: the line of the last pictures, for the button ↙ above an empty prompt; None = it is not kept."""
+
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
 
@@ -100,6 +104,8 @@ class Studio:
         self.events = parts.events
         self.images = parts.images
         self.shelf = parts.shelf
+        self.gallery = Gallery(parts.library, parts.queue, parts.settings.get, parts.folders.data)
+        self.replays = parts.replays
         self._warmed = threading.Event()
 
     # Life
@@ -194,7 +200,7 @@ class Studio:
 
     def enlarge_picture(self, picture_id: int, hires: Hires) -> Job:
         """A1111's button ✨: only the second pass, on a finished picture, with its own prompt and seed, as `hires` says. Raises `WebuiError`."""
-        record = self.picture(picture_id)
+        record = self.gallery.record(picture_id)
         content = Path(record.path).read_bytes()
         found = self.read_metadata(content)
         request = found.request or self._parts.queue.get(record.job_id).request
@@ -253,43 +259,25 @@ class Studio:
         ended = library.last_ended(ENDED_SHOWN)
         shown = [job for job in (*active, *ended) if not isinstance(job.request, HashCheckpoint)]
         makers = [job for job in shown if isinstance(job.request, Txt2Img)]  # a replay has no pictures of its own
-        current = next((job for job in makers if job.status is JobStatus.RUNNING), None) or next((job for job in makers if job.status.ended), None)
+        running = [job for job in makers if job.status is JobStatus.RUNNING]  # two, while the pictures of one are still being saved
+        current = max(running, key=lambda job: job.started or 0.0) if running else next((job for job in makers if job.status.ended), None)
         pictures = library.pictures_of(current.id) if current else []
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
             pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
             notices=self.events.notices(), hashing=self.events.hashing, working=self.events.working,
+            replays=tuple(library.replays(*(row.id for row in pictures))),
         )
 
     # Pictures
 
-    def picture(self, picture_id: int) -> PictureRecord:
-        """A finished picture. Raises `NotFoundError`, also when its file is gone."""
-        record = self._parts.library.picture(picture_id)
-        if record is None or not Path(record.path).is_file():
-            raise NotFoundError(f"There is no picture {picture_id}{' on the disk any more' if record else ''}.")
-        return record
-
-    def save_picture(self, picture_id: int) -> Path:
-        """A1111's Save button. Returns the path of the copy, relative to the data folder where it is below it."""
-        settings = self.settings()
-        target = copy_to_log(self.picture(picture_id), self._parts.folders.data / settings.outdir_save, settings.save_write_log_csv)
-        return target.relative_to(self._parts.folders.data) if target.is_relative_to(self._parts.folders.data) else target
-
-    def zip_pictures(self, picture_ids: list[int], file: IO[bytes]) -> str:
-        """Write the pictures as one zip and return what it is called. Raises `NotFoundError` before anything is written."""
-        records = [self.picture(picture_id) for picture_id in picture_ids]
-        name = zip_name(records, self._parts.queue.get(records[0].job_id), self.settings().grid_zip_filename_pattern)
-        write_zip(records, file)
-        return name
-
     def picture_info(self, picture_id: int) -> Metadata:
         """What the file of a picture says. Raises `NotFoundError`."""
-        return self.read_metadata(Path(self.picture(picture_id).path).read_bytes())
+        return self.read_metadata(Path(self.gallery.record(picture_id).path).read_bytes())
 
     def replay(self, picture_id: int, owner: str = "") -> Job:
         """Put the making again of a picture in line, with the settings of its own job while that is known. Raises `WebuiError`."""
-        record = self.picture(picture_id)
+        record = self.gallery.record(picture_id)
         found = self.picture_info(picture_id)
         planned = plan_replay(record, found)
         request = self._resolve(planned.request)
@@ -298,12 +286,13 @@ class Studio:
         snapshot = job.settings if job else self.settings().snapshot(dict(overrides) if isinstance(overrides, dict) else {})
         return self._parts.queue.put(planned.revise(request=request), snapshot, owner=owner)
 
-    def replay_report(self, picture_id: int) -> ReplayReport:
-        """How the last replay of a picture went. Raises `NotFoundError` when there was none."""
-        report = self._parts.library.replay(picture_id)
-        if report is None:
-            raise NotFoundError(f"Picture {picture_id} was never replayed.")
-        return report
+    def last_parameters(self) -> Metadata:
+        """What `params.txt` says: how the last pictures were made. Of kind `none` when nothing was generated yet."""
+        try:
+            content = self._parts.params.read_bytes() if self._parts.params else b""
+        except OSError:
+            content = b""
+        return self.read_metadata(content) if content.strip() else Metadata(kind="none")
 
     # Models, settings, prompts
 
@@ -339,6 +328,7 @@ class Studio:
         return describe_settings({
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
             "vaes": vae_names(self._parts.files.files("vae")), "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
+            "tabs": list(TAB_NAMES.values()),
         })
 
     def page_facts(self) -> dict[str, Any]:
@@ -393,5 +383,6 @@ class Studio:
     def _tidy(self) -> None:
         try:
             self.images.collect(self._parts.library.images_named(), UNUSED_PICTURE_SECONDS)
+            self.replays.tidy(UNUSED_PICTURE_SECONDS)
         except (OSError, WebuiError):
             log.exception("tidying up failed")

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from webui.backend.catalog import Catalog
@@ -31,7 +32,7 @@ from webui.services.library import Library
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs
 from webui.services.queue import JobQueue
-from webui.services.replay import run_replay
+from webui.services.replay import Replays
 from webui.services.run import JobRun
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ REPORT_SECONDS = 0.25
 """Least time between two reports on a file."""
 
 
+Rest = Callable[[], object]
+
+
 class Executor(Protocol):
     """Runs jobs of one lane."""
 
@@ -50,8 +54,9 @@ class Executor(Protocol):
         """Do now what the first job would have to wait for."""
         ...
 
-    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Run the job to its end. Raises `Cancelled` when `cancel` was set, `WebuiError` when it cannot be done."""
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Rest | None:
+        """Run the job as long as it needs the lane. Raises `Cancelled` when `cancel` was set, `WebuiError` when it cannot be done. What it gives
+        waits for the rest (pictures being saved) beside the next job, and raises the same."""
         ...
 
     def close(self) -> None:
@@ -60,7 +65,10 @@ class Executor(Protocol):
 
 
 class Worker:
-    """The thread of a lane: claim, run, mark ended. A failing job never ends the thread."""
+    """The thread of a lane: claim, run, mark ended. A failing job never ends the thread.
+
+    While the pictures of a job are still being saved the next one runs, but not the one after it: memory is for the pictures of two jobs.
+    """
 
     def __init__(self, lane: str, queue: JobQueue, executor: Executor, emit: Callable[[Event], None]) -> None:
         self.lane = lane
@@ -69,6 +77,8 @@ class Worker:
         self._emit = emit
         self._lock = threading.Lock()
         self._current: tuple[str, CancelToken] | None = None
+        self._ender = ThreadPoolExecutor(1, thread_name_prefix=f"end {lane}")
+        self._ending: tuple[str, Future[None]] | None = None
         self._stopping = False
         self._warm = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"worker {lane}", daemon=True)
@@ -89,6 +99,8 @@ class Worker:
     def stop_job(self, job_id: str | None, skip: bool = False) -> bool:
         """Interrupt (or skip the batch of) the running job; with an id only if it is that one. False when it does not run."""
         with self._lock:
+            if self._ending and job_id == self._ending[0] and not self._ending[1].done():
+                return True  # all that could be stopped is over
             if self._current is None or job_id not in (None, self._current[0]):
                 return False
             token = self._current[1]
@@ -104,6 +116,7 @@ class Worker:
         self.stop_job(None)
         if self._thread.is_alive():
             self._thread.join(timeout)
+        self._ender.shutdown(wait=True)
         self._executor.close()
 
     def _loop(self) -> None:
@@ -128,15 +141,30 @@ class Worker:
             token.interrupt()
 
     def _run(self, job: Job, token: CancelToken) -> None:
-        status, error = self._guard(lambda: self._executor.run(job, self._emit, token))
+        rest: list[Rest] = []
+
+        def work() -> None:
+            more = self._executor.run(job, self._emit, token)
+            if more is not None:
+                rest.append(more)
+
+        status, error = self._guard(work)
+        if self._ending:
+            self._ending[1].result()
         with self._lock:
             self._current = None
+            if rest:
+                self._ending = job.id, self._ender.submit(lambda: self._end(job, *self._guard(rest[0])))
+        if not rest:
+            self._end(job, status, error)
+
+    def _end(self, job: Job, status: JobStatus, error: ErrorInfo | None) -> None:
         try:
             self._queue.end(job.id, status, error)
         except WebuiError:
             log.exception("the end of job %s could not be written", job.id)
 
-    def _guard(self, work: Callable[[], None]) -> tuple[JobStatus, ErrorInfo | None]:
+    def _guard(self, work: Callable[[], object]) -> tuple[JobStatus, ErrorInfo | None]:
         try:
             work()
         except Cancelled:
@@ -156,11 +184,12 @@ class DeviceExecutor:
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
         queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
-        files: NetworkFiles | None = None,
+        files: NetworkFiles | None = None, replays: Replays,
     ) -> None:
         self._options = options
         self._images = images
         self._files = files
+        self._replays = replays
         self._catalog = catalog
         self._registries = registries
         self._host = host
@@ -178,13 +207,13 @@ class DeviceExecutor:
         if name is not None:
             runtime.preload(self._catalog.get(name), self._machine())
 
-    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Run a picture job, or the script it names, or a replay."""
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Rest | None:
+        """Run a picture job, or the script it names, or a replay. The rest of a picture job is the saving of its pictures."""
         request = job.request
         if isinstance(request, Replay):
             run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
-            run_replay(run, request, self._library, emit)
-            return
+            self._replays.run(run, request)
+            return None
         if not isinstance(request, Txt2Img):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
         request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))
@@ -193,9 +222,9 @@ class DeviceExecutor:
             script = self._registries.scripts.get(request.script, field="script")
             params = script.Params.model_validate(request.ext.get(script.id, {}))
             script.run(run, request, params)
-        else:
-            run.plan([request])
-            run.generate(request)
+            return None
+        run.plan([request])
+        return run.begin(request)
 
     def close(self) -> None:
         """Give the device back."""

@@ -15,6 +15,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 import webui
+from webui.schema.page_settings import TAB_NAMES
 from webui.services.infotext.restore import SETTINGS
 from webui.services.studio import Studio
 from webui.ui.form import Form
@@ -94,7 +95,7 @@ def _head(form: Form, page: PageOptions) -> str:
     """What the scripts must know before Gradio draws, `boot.js` itself (it puts the draft into the page), and the start of the rest."""
     facts = {
         "version": webui.__version__, "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
-        "labels": form.labels, "settingNames": SETTING_NAMES, "elements": form.elements,
+        "labels": form.labels, "settingNames": SETTING_NAMES, "elements": form.elements, "tabNames": TAB_NAMES,
         "ids": {path: component._id for path, component in form.components.items()},
     }
     text = json.dumps(facts).replace("<", "\\u003c")

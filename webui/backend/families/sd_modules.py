@@ -136,9 +136,11 @@ class SdAutoencoder:
         """See `Autoencoder.decode`."""
         return self.vae.decode((latents / self.scaling).to(self.vae.dtype), return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
 
-    def encode(self, pictures: Tensor) -> Tensor:
+    def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `Autoencoder.encode`."""
-        return self.vae.encode(pictures.to(self.vae.dtype), return_dict=False)[0].mode().float() * self.scaling
+        found = self.vae.encode(pictures.to(self.vae.dtype), return_dict=False)[0]
+        latents = found.mean if noise is None else found.mean + found.std * noise.to(found.std.device)
+        return latents.float() * self.scaling
 
 
 def scaled_linear_alphas(beta_start: float, beta_end: float, timesteps: int) -> Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from webui.backend.components import Components
+from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError
 
 WIDER = {torch.float16: (torch.bfloat16, torch.float32), torch.bfloat16: (torch.float32,)}
@@ -44,3 +46,9 @@ def decode_picture(components: Components, latents: Tensor, tell: Callable[[str]
             hint="16 bits are too few for this VAE: start with --no-half-vae.",
         )
     return picture
+
+
+@torch.inference_mode()
+def develop(components: Components, latents: Tensor, tell: Callable[[str], None] | None = None) -> Image.Image:
+    """Decode → postprocess, for one picture (channels, h, w). `tell`: see `decode_picture`."""
+    return to_image(decode_picture(components, latents, tell))

@@ -14,12 +14,32 @@ from torch.nn.functional import interpolate
 from webui.backend.components import Components
 from webui.engine.course import load_function
 from webui.engine.plan import Enlarge
+from webui.engine.steps.decode import develop
 from webui.engine.steps.latents import FACTOR
+from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError, WebuiError
 from webui.schema.sampling import UpscalerSpec
 
 ROUNDS = 3
 """An upscaler with a fixed factor is run at most so often, as in A1111."""
+
+
+def enlarge(
+    components: Components, to: Enlarge, before: Tensor | Image.Image, *, show: bool, seed: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Tensor, Sequence[Image.Image]]:
+    """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from.
+
+    `before` is what the first pass left, (batch, channels, h, w), or a finished picture that stands for it. Pictures of latents are made where the
+    upscaler works on pictures, and where `show` asks for them. `seed`: see `enlarge_images`; `tell`: see `decode_picture`.
+    """
+    latent = to.upscaler.latent_mode is not None
+    if isinstance(before, Image.Image):
+        if latent:
+            return enlarge_latents(encode_image(components, before), to), [before]
+        return enlarge_images(components, [to_image(to_pixels(before))], to), [before]
+    images = [develop(components, one, tell) for one in before] if show or not latent else []
+    return enlarge_latents(before, to) if latent else enlarge_images(components, images, to, seed), images
 
 
 def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
@@ -29,14 +49,26 @@ def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
     return cut(interpolate(latents, size=size, mode=mode, antialias=to.upscaler.antialias), to.cut)
 
 
-def enlarge_images(components: Components, images: Sequence[Image.Image], to: Enlarge) -> Tensor:
-    """Pictures → the latents of the enlarged ones, (batch, channels, h, w), cut. Encoded one by one, so a batch needs no more memory than one."""
-    return cut(torch.cat([encode_image(components, upscale_image(image, to)) for image in images]), to.cut)
+def enlarge_images(components: Components, images: Sequence[Image.Image], to: Enlarge, seed: int | None = None) -> Tensor:
+    """Pictures → the latents of the enlarged ones, (batch, channels, h, w), cut. Encoded one by one, so a batch needs no more memory than one.
+
+    With a seed they are drawn from the autoencoder's distributions, one after the other, as A1111 does it; without one each is the middle of its own.
+    """
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return cut(torch.cat([encode_image(components, upscale_image(image, to), generator) for image in images]), to.cut)
 
 
-def encode_image(components: Components, image: Image.Image) -> Tensor:
+def posterior_seed(seeds: Sequence[int], source: str) -> int | None:
+    """What A1111's draw from the autoencoder is seeded by after a first pass: noise of torch leaves torch's global generator at the batch's last
+    seed, and LDM draws from that, on the CPU. With noise of its own kind (NV) nobody seeds that generator, so there is nothing to follow."""
+    return None if source == "NV" else seeds[-1]
+
+
+def encode_image(components: Components, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
     """RGB → (1, channels, height // 8, width // 8) float32. Raises `ModelError` when the autoencoder gives NaN."""
-    latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device))
+    shape = (1, components.latent_channels, image.height // FACTOR, image.width // FACTOR)
+    noise = None if generator is None else torch.randn(shape, generator=generator)
+    latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device), noise)
     if not bool(torch.isfinite(latents).all()):
         raise ModelError("The VAE could not read the enlarged picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
     return latents

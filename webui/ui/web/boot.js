@@ -64,6 +64,23 @@
     if (hidden.length) component.props.choices = component.props.choices.filter((choice) => !hidden.includes(choice[1]) || choice[1] === component.props.value);
   }
 
+  arrangeTabs(window.gradio_config || {}, server.settings.ui_tab_order || [], server.settings.hidden_tabs || []);
+
+  // Tabs in the order of the settings, hidden ones without their button. txt2img is drawn first in any case, since what main.js mounts is in it;
+  // main.js opens the tab that is to be seen.
+  function arrangeTabs({ components = [], page: pages }, order, hidden) {
+    const tabs = components.find((component) => component.type === 'tabs');
+    if (!tabs) return;
+    const idOf = (node) => components.find((component) => component.id === node.id).props.id;
+    const find = (node) => (node.id === tabs.id ? node : (node.children || []).map(find).find(Boolean));
+    const node = find(pages[''].layout), place = (child) => { const at = order.indexOf(page.tabNames[idOf(child)]); return at < 0 ? order.length : at; };
+    node.children.sort((a, b) => place(a) - place(b));
+    tabs.props.selected = 'txt2img';
+    const ids = node.children.map(idOf), gone = ids.filter((id) => id !== 'settings' && hidden.includes(page.tabNames[id]));
+    easel.tabs = ids.filter((id) => !gone.includes(id));
+    if (gone.length) document.head.append(Object.assign(document.createElement('style'), { textContent: `${gone.map((id) => `[role="tab"][data-tab-id="${id}"]`)} { display: none !important; }` }));
+  }
+
   // Gradio has chosen the browser's language by now; where the setting names another one, its marks are filled in before it sees them.
   function translated(value, words) {
     if (typeof value === 'string') {

@@ -37,10 +37,12 @@ function answered(answer) {
 // Puts the message under its field and returns the control to focus; an error without a field on this page becomes a toast.
 function showError(error) {
   const path = Object.keys(page.elements).find((name) => name === error.field);
-  const block = path && byId(page.elements[path]);
-  const control = block?.querySelector('textarea, input:not([type=range]), input');
+  const chip = document.querySelector(`.chip[data-setting="${CSS.escape(error.field?.match(/^settings\.([^.]+)/)?.[1] ?? '')}"]`); // an override
+  const block = chip ? byId('txt2img_override_settings') : path && byId(page.elements[path]);
+  const control = chip ? chip.querySelector('button') : block?.querySelector('textarea, input:not([type=range]), input');
   if (!control) return void toast(error, 'error');
-  const id = `error_${path.replaceAll('.', '_')}`;
+  chip?.classList.add('has-error');
+  const id = `error_${error.field.replaceAll('.', '_')}`;
   block.classList.add('has-error');
   control.setAttribute('aria-invalid', 'true');
   control.setAttribute('aria-describedby', id);

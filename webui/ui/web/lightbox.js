@@ -1,7 +1,8 @@
-// A picture as large as the window; arrow keys walk through the strip, Esc closes.
+// A picture as large as the window; arrow keys walk through the strip, R makes it again, Esc closes.
 
 import { button, h } from './dom.js';
-import { state } from './store.js';
+import { replay, replayBox } from './replay.js';
+import { state, subscribe } from './store.js';
 import { fileOf, t } from './words.js';
 
 let box;
@@ -17,27 +18,37 @@ export function openLightbox(id, onClose) {
 
 function build() {
   const image = h('img', { onclick: () => dialog.close() });
-  const caption = h('div', { class: 'caption' });
-  const dialog = h('dialog', { class: 'lightbox', 'aria-label': t('enlarge') }, image, caption,
-    button('left', t('previous'), () => show(-1), { class: 'left' }), button('right', t('next'), () => show(1), { class: 'right' }),
-    button('close', t('close'), () => dialog.close(), { class: 'close' }));
+  const words = h('span', {}), report = replayBox();
+  const again = button('replay', t('replay_title'), () => picture() && replay(picture()), { id: 'lightbox_replay', text: t('replay'), class: 'act' });
+  const foot = h('div', { class: 'foot' }, report.box, h('div', { class: 'caption' }, words, again));
+  const dialog = h('dialog', { class: 'lightbox', 'aria-label': t('enlarge') }, image, foot,
+    button('left', t('previous'), () => show(-1), { class: 'round left' }), button('right', t('next'), () => show(1), { class: 'round right' }),
+    button('close', t('close'), () => dialog.close(), { class: 'round close' }));
   dialog.addEventListener('keydown', (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) { event.preventDefault(); show(by); }
+    if (event.key === 'r' && !event.ctrlKey && !event.metaKey && !event.altKey) again.click();
   });
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener('close', () => box.onClose(box.id));
   document.body.append(dialog);
-  return { dialog, image, caption, id: null, onClose: () => {} };
+  subscribe(() => { if (dialog.open) draw(); });
+  return { dialog, image, words, report, id: null, onClose: () => {} };
 }
 
+const picture = () => state.pictures.find((one) => one.id === box.id);
+
 function show(by) {
-  const index = state.pictures.findIndex((picture) => picture.id === box.id);
-  const next = Math.min(state.pictures.length - 1, Math.max(0, index + by));
-  const picture = state.pictures[next];
-  if (!picture) return;
-  box.id = picture.id;
-  box.image.src = picture.url;
-  box.image.alt = t('picture_alt', { seed: picture.seed, prompt: picture.infotext.split('\n')[0].slice(0, 120) });
-  box.caption.textContent = `${next + 1} / ${state.pictures.length} · ${picture.width}×${picture.height} · ${fileOf(picture, state.hashing)}`;
+  const next = state.pictures[state.pictures.findIndex((one) => one.id === box.id) + by];
+  if (next) box.id = next.id;
+  draw();
+}
+
+function draw() {
+  const index = state.pictures.findIndex((one) => one.id === box.id), one = state.pictures[index];
+  if (!one) return;
+  if (box.image.getAttribute('src') !== one.url) box.image.src = one.url;
+  box.image.alt = t('picture_alt', { seed: one.seed, prompt: one.infotext.split('\n')[0].slice(0, 120) });
+  box.words.textContent = `${index + 1} / ${state.pictures.length} · ${one.width}×${one.height} · ${fileOf(one, state.hashing)}`;
+  box.report.draw(one);
 }

@@ -45,7 +45,8 @@ function start() {
   document.addEventListener('keydown', onKey, true);
   loadCheckpoints();
   // Gradio draws a tab when it is first opened; what is mounted above is in the first one.
-  if (easel.tabBefore) document.querySelector(`[role="tab"][data-tab-id="${CSS.escape(easel.tabBefore)}"]`)?.click();
+  const tab = easel.tabs.includes(easel.tabBefore) ? easel.tabBefore : easel.tabs[0];
+  if (tab !== 'txt2img') document.querySelector(`[role="tab"][data-tab-id="${tab}"]`)?.click();
   document.documentElement.dataset.easel = 'ready';
 }
 

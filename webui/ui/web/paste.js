@@ -89,8 +89,7 @@ function readBox() {
   const text = byId(page.elements.prompt).querySelector('textarea').value;
   const last = state.pictures.at(-1);
   if (text.trim()) pasteFrom(post('png-info', new Blob([text])));
-  else if (last) pasteFrom(get(`pictures/${last.id}/info`), { url: last.url });
-  else toast({ message: t('paste_nothing'), hint: t('paste_hint') });
+  else get('params').then((metadata) => openDiff(metadata, { url: last?.infotext === metadata.text ? last.url : null }), complain); // params.txt, as in A1111
 }
 
 function takeFile(file) {
@@ -215,8 +214,9 @@ function drawOverrides(settings) {
   const without = (key) => Object.fromEntries(Object.entries(settings).filter(([name]) => name !== key));
   const chip = (key) => {
     const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key])}`;
-    return h('li', { class: 'chip' }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) }), { class: 'icon-button' }));
+    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) })));
   };
+  byId('txt2img_override_settings').classList.remove('has-error');
   byId('txt2img_override_settings').replaceChildren(keys.length
     ? h('div', { class: 'overrides' }, h('span', { class: 'name', title: t('override_info'), text: t('override_settings') }), h('ul', {}, ...keys.map(chip))) : '');
 }

@@ -20,8 +20,8 @@ export function change(values, event = { type: 'local' }) {
 
 // The job that owns the device, if any: hashing a file runs beside it and is not what the page shows.
 export function running() {
-  for (const job of state.jobs.values()) if (job.status === 'running' && job.lane.startsWith('device')) return job;
-  return null;
+  const jobs = [...state.jobs.values()].filter((job) => job.status === 'running' && job.lane.startsWith('device'));
+  return jobs.sort((a, b) => b.started - a.started)[0] ?? null; // one that began before is only being saved
 }
 
 export const waitingJobs = () => state.waiting.map((id) => state.jobs.get(id)).filter((job) => job && job.status === 'queued');
@@ -44,6 +44,7 @@ const reducers = {
   snapshot: (event) => ({
     boot: event.boot, jobs: new Map(event.jobs.map((job) => [job.id, job])), waiting: event.waiting, pictures: withPictures(event.pictures),
     progress: event.progress, preview: event.preview, hashing: event.hashing, working: event.working, notices: event.notices,
+    replays: new Map([...state.replays, ...event.replays.map((report) => [report.picture_id, report])]),
   }),
   progress: (event) => ({ progress: event }),
   preview: (event) => {

@@ -5,6 +5,7 @@ import { button, byId, copyText, h } from './dom.js';
 import { openLightbox } from './lightbox.js';
 import { pageSettings } from './page_settings.js';
 import { pasteFrom } from './paste.js';
+import { replay, replayBox, verdict } from './replay.js';
 import { running, state, subscribe } from './store.js';
 import { fileOf, t, timeLeft } from './words.js';
 import { toast } from './toast.js';
@@ -43,16 +44,16 @@ export function mountViewer() {
   parts.progress = h('div', { class: 'progress', role: 'progressbar', 'aria-label': t('queue_running'), 'aria-valuemin': '0', 'aria-valuemax': '100' }, parts.bar);
   parts.stage = h('div', { class: 'stage' }, parts.empty, parts.big, parts.partial, parts.fail);
   parts.actions = h('div', { class: 'actions', id: 'image_buttons_txt2img' },
-    action('replay', 'replay_txt2img', replay), action('save', 'save_txt2img', save), action('zip', 'save_zip_txt2img', zip), action('download', 'download_txt2img', download),
+    action('replay', 'replay_txt2img', again), action('save', 'save_txt2img', save), action('zip', 'save_zip_txt2img', zip), action('download', 'download_txt2img', download),
     action('sparkle', 'txt2img_upscale', () => byId('txt2img_upscale_fields')?.click()),
     button('seed', t('reuse_seed'), () => byId('txt2img_reuse_seed')?.click(), { id: 'viewer_reuse_seed', text: t('seed'), class: 'act' }));
-  parts.replay = h('div', { class: 'replay', role: 'status' });
+  parts.replay = replayBox();
   parts.about = h('div', { class: 'about', id: 'html_info_txt2img' },
     h('header', {}, h('span', { text: t('infotext') }),
       button('paste', t('paste_shown'), () => shown() && pasteFrom(get(`pictures/${shown().id}/info`), { url: shown().url }), { class: 'act quiet', text: t('to_form') }),
       button('copy', t('copy'), copyInfotext, { class: 'act quiet', text: t('copy') })), parts.info);
   byId('txt2img_gallery_container').replaceChildren(h('section', { id: 'txt2img_gallery', class: 'viewer', 'aria-label': t('results') },
-    parts.stage, parts.progress, parts.text, parts.strip, parts.actions, parts.replay, parts.about, parts.say));
+    parts.stage, parts.progress, parts.text, parts.strip, parts.actions, parts.replay.box, parts.about, parts.say));
   subscribe(update);
   draw();
 }
@@ -106,7 +107,7 @@ function draw() {
   drawProgress(job, picture);
   drawStrip(job, picture, Boolean(live));
   parts.actions.hidden = parts.about.hidden = !picture;
-  drawReplay(picture && state.replays.get(picture.id));
+  parts.replay.draw(picture);
   if (picture && parts.info.textContent !== picture.infotext) parts.info.textContent = picture.infotext;
 }
 
@@ -219,27 +220,15 @@ async function save() {
   } catch (error) { complain(error); }
 }
 
-function replay() {
+function again() {
   const picture = shown();
   if (!picture) return;
   select(picture.id); // its report comes here
-  post(`pictures/${picture.id}/replay`).then(() => toast({ message: t('replay_started') })).catch(complain);
+  replay(picture);
 }
-
-const verdict = (report) => (report.identical ? t('replay_identical')
-  : t('replay_differs', { max: report.max_difference, share: (report.differing * 100).toPrecision(2) }));
 
 function noteReplay(report) {
   toast({ message: verdict(report), action: shown()?.id === report.picture_id ? null : { label: t('show'), act: () => select(report.picture_id) } });
-}
-
-let replayShown = null;
-function drawReplay(report) {
-  parts.replay.hidden = !report;
-  if (!report || report === replayShown) return;
-  replayShown = report;
-  parts.replay.classList.toggle('same', report.identical);
-  parts.replay.replaceChildren(h('strong', { text: verdict(report) }), ...report.unmatched.map((text) => h('p', { text })));
 }
 
 function fetchFile(url) {
