@@ -52,14 +52,14 @@ def _examples() -> tuple[Floats, Floats, Floats, Floats]:
 
 def _features(picture: Image.Image) -> Floats:
     pixels = np.asarray(picture.convert("RGB").resize((256, 256)), dtype=np.float32)
-    fits = _background_fits(pixels)
+    fits = np.maximum(_background_fits(pixels) - UNSEEN, 0)
     light, bright = pixels.mean(-1), pixels.max(-1)
     dark_strokes = (ndimage.grey_closing(light, size=9) - light > 60).mean()
     bright_strokes = (bright - ndimage.grey_opening(bright, size=11) > 60).mean()
     even, slopes = _evenness(light)
     return np.asarray([
         *np.log1p(fits - fits.min()), np.log1p(fits.min()), _blockiness(pixels), np.log(dark_strokes + 0.003), np.log(bright_strokes + 0.003),
-        3 * even, np.log(slopes + 0.05), *(np.quantile(bright, (0.25, 0.5, 0.9)) / 80),
+        3 * even, np.log(slopes + 0.5), *(np.quantile(bright, (0.25, 0.5, 0.9)) / 80),
     ])
 
 
