@@ -189,6 +189,7 @@ def _make_files(folders: Folders, library: Library) -> NetworkFiles:
     places: dict[FileKind, tuple[Path, ...]] = {
         "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
         "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
+        "text_encoder": (models / "text_encoder", models / "text_encoders", models / "clip"),
     }
     return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
 

@@ -16,7 +16,7 @@ from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.backend.vae_choice import vae_names
 from webui.engine.hires import check_hires
-from webui.engine.plan import check_prompts
+from webui.engine.plan import check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
@@ -177,7 +177,8 @@ class Studio:
         if not name:
             folder = self._parts.folders.models / "Stable-diffusion"
             raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
-        return request.revise(checkpoint=self._parts.catalog.get(name).name)
+        others = {field: item.name for field, item in further_checkpoints(request, self._parts.catalog.get).items()}
+        return request.revise(checkpoint=self._parts.catalog.get(name).name, **others)
 
     def _check_picture(self, ref: ImageRef, field: str) -> None:
         try:
