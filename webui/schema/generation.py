@@ -138,10 +138,10 @@ class Refiner(Frozen):
     """Another checkpoint that takes over before a pass is done. Names and defaults are A1111's."""
 
     enable_refiner: Annotated[bool, Checkbox(label="refiner", elem="enable-checkbox")] = False
-    refiner_checkpoint: Annotated[str, Dropdown(label="refiner_checkpoint", source="refiners", elem="checkpoint")] = ""
+    refiner_checkpoint: Annotated[str, Dropdown(label="refiner_checkpoint", info="refiner_info", source="refiners", elem="checkpoint")] = ""
     refiner_switch_at: Annotated[
         float, Field(ge=0.01, le=1),
-        Slider(label="refiner_switch_at", info="refiner_switch_at_info", minimum=0.01, maximum=1, step=0.01, elem="switch_at"),
+        Slider(label="refiner_switch_at", minimum=0.01, maximum=1, step=0.01, elem="switch_at"),
     ] = 0.8
     """Share of the way from noise to picture, by the model's timesteps, after which it does."""
 
