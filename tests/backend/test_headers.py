@@ -108,6 +108,7 @@ def test_tensors_below_dicts_and_lists_have_dotted_names(tmp_path: Path) -> None
     path = tmp_path / "embedding.pt"
     path.write_bytes(_zip({"string_to_token": {"*": 265}, "string_to_param": parameters, "name": "x", 768: ({"a": torch.ones(3)}, {})}))
     assert read_header(path).shapes == {"string_to_param.*": (2, 768), "768.0.a": (3,)}
+    assert read_header(path).metadata == {"name": "x"}
     with open_weights(path) as weights:
         assert torch.equal(weights.get("string_to_param.*"), torch.ones(2, 768))
 
