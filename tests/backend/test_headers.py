@@ -216,6 +216,14 @@ def test_gguf(tmp_path: Path) -> None:
     assert "cut short" in _message(path)
 
 
+def test_quantised_weights_name_the_package_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_gguf(tmp_path / "x.gguf", {"plain": ("F16", (32,), bytes(64)), "q.weight": ("Q8_0", (2, 64), bytes(136))})
+    monkeypatch.setattr("webui.backend.weights.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"quantised \(Q8_0 of q\.weight\)") as caught, open_weights(path):
+        pass
+    assert "pip install gguf" in (caught.value.hint or "")
+
+
 def _safetensors() -> bytes:
     return save({name: tensor.detach().contiguous() for name, tensor in STATE.items()}, {"note": "x"})
 
