@@ -54,3 +54,15 @@ def test_style_judge_is_right_about_drawings():
         if (found := judge_style(draw(with_style(make_unseen_scene(seed), style)))) != style
     ]
     assert len(wrong) <= 0.03 * 14 * len(STYLES), wrong
+
+
+def test_style_judge_bears_what_nobody_sees():
+    """Noise of up to three levels of 255."""
+    luck, wrong = np.random.default_rng(0), []
+    for style in STYLES:
+        for seed in range(14):
+            exact = np.asarray(draw(with_style(make_unseen_scene(seed), style)), dtype=np.int16)
+            noisy = np.clip(exact + luck.integers(-3, 4, exact.shape), 0, 255)
+            if (found := judge_style(Image.fromarray(noisy.astype(np.uint8)))) != style:
+                wrong.append((style, found))
+    assert len(wrong) <= 0.03 * 14 * len(STYLES), wrong

@@ -25,6 +25,9 @@ COLOUR_STYLES = ("flat", "sketch", "neon", "watercolour")
 WASH = 0.16
 """How much lighter watercolour is on average."""
 
+UNSEEN = 4.0
+"""Levels of 255 that nobody sees beside each other."""
+
 Floats = np.ndarray
 
 
@@ -80,17 +83,17 @@ def _background_fits(pixels: Floats) -> Floats:
 
 
 def _blockiness(pixels: Floats) -> float:
-    """Logarithm of the deviation within 8-pixel blocks against the difference of neighbouring blocks."""
+    """Logarithm of the visible deviation within 8-pixel blocks against the difference of neighbouring blocks."""
     count = 256 // BLOCK
     blocks = pixels.reshape(count, BLOCK, count, BLOCK, 3)
-    within = blocks.std((1, 3)).mean()
     means = blocks.mean((1, 3))
+    within = np.maximum(np.abs(blocks - means[:, None, :, None]) - UNSEEN, 0).mean()
     between = np.abs(np.diff(means, axis=0)).mean() + np.abs(np.diff(means, axis=1)).mean()
-    return float(np.log((within + 0.4) / (between + 0.8)))
+    return float(np.log((within + 0.2) / (between + 0.8)))
 
 
 def _evenness(light: Floats) -> tuple[float, float]:
     """Share of the pixels whose surroundings are of one colour, and the median slope over 16 pixels beside straight vertical gradients."""
-    even = float((ndimage.maximum_filter(light, 5) - ndimage.minimum_filter(light, 5) < 2).mean())
     smooth = ndimage.uniform_filter(light, 4)
+    even = float((ndimage.maximum_filter(smooth, 5) - ndimage.minimum_filter(smooth, 5) < UNSEEN / 2).mean())
     return even, float(np.median(np.abs(smooth[:, 16:] - smooth[:, :-16])))
