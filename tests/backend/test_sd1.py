@@ -14,7 +14,7 @@ from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend.device import Device
 from webui.backend.families import sd1
 from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, read_config
-from webui.backend.parts import ModelChoice, OpenFiles, Residence, load_counted, load_part
+from webui.backend.parts import ModelChoice, OpenFiles, Residence, build_part, load_into, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -96,15 +96,16 @@ def test_weights_in_the_dtype_of_the_file_stay_in_it(tmp_path: Path) -> None:
 def test_a_file_read_whole_is_let_go(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors", TINY)
     parts = sd1.plan(ModelChoice(_checkpoint(path))).parts
+    loaded = {part.name: build_part(part) for part in parts}
     with OpenFiles(whole=True) as opened:
-        loaded = {part.name: load_counted(part, HALF, opened, Residence(whole=True)) for part in parts}
+        owned = {part.name: load_into(loaded[part.name], part, HALF, opened, Residence(whole=True)) for part in parts}
     mapped = _load(path, HALF)
-    for name, (module, own) in loaded.items():
-        assert own == sum(value.nbytes for value in module.state_dict().values())
+    for name, module in loaded.items():
+        assert owned[name] == sum(value.nbytes for value in module.state_dict().values())
         assert all(torch.equal(value, getattr(mapped, name).state_dict()[key]) for key, value in module.state_dict().items())
-    before = loaded["vae"].module.decoder.conv_in.weight.clone()
+    before = loaded["vae"].decoder.conv_in.weight.clone()
     _overwrite(path)
-    assert torch.equal(loaded["vae"].module.decoder.conv_in.weight, before)
+    assert torch.equal(loaded["vae"].decoder.conv_in.weight, before)
 
 
 def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
