@@ -145,7 +145,7 @@ class Studio:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
         checkpoint = self._parts.preferences.with_kept(self._parts.catalog.get(request.checkpoint))
-        snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"))
+        snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"), asked="sd_vae" in request.settings)
         check_hires(request, self.registries, snapshot)
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
