@@ -1,6 +1,9 @@
 """Makes checkpoints with random weights, in the layouts that real ones have.
 
-    python tools/random_checkpoint.py PATH [--kind sd1|sd1-inpainting|sd2|sdxl|…] [--size tiny|full] [--layout ldm|diffusers|unet]
+    python tools/random_checkpoint.py PATH [--kind sd1|sd2|sdxl|…] [--size tiny|full] [--seed N] [--layout file|pickle|shards|folder|unet]
+
+The same seed gives the same weights in every layout: one safetensors file, a PyTorch pickle (.ckpt), an index with shards beside it, a diffusers
+folder, or the UNet alone under CompVis' names.
 
 `tiny` is a model of a few megabytes whose UNet runs in milliseconds, for tests and for a machine without models; `full` has exactly the family's
 sizes (SD 1.5: 2.1 GB), for measurements. The pictures are abstract, but they change with prompt and seed. Tensors of one file are written one by one.
@@ -26,8 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from webui.backend.families.ldm import LOGIT_SCALE, prefixes, read_part, to_ldm_weights
 from webui.backend.families.ldm_keys import UNET_PREFIX
 from webui.backend.families.places import find_part
+from webui.backend.families.sd import BASE_KEY
 from webui.backend.families.sd_config import CONFIG_KEY, PRESETS, SdConfig, TextConfig, UNetConfig, VaeConfig
 from webui.backend.families.sd_modules import build_modules, builders
+from webui.backend.layouts import stamp
 from webui.backend.weights import open_weights
 
 Shapes = dict[str, tuple[int, ...]]
@@ -84,14 +89,36 @@ def write_checkpoint(path: Path, config: SdConfig = TINY, seed: int = 0, *, stat
     return _write(path, _shapes(config), seed, {CONFIG_KEY: config.model_dump_json()} if stated else {})
 
 
-def write_unet(path: Path, config: SdConfig = TINY, seed: int = 0, *, base: str = "", bare: bool = False) -> Path:
-    """The UNet alone: under LDM's prefix, or `bare` without one. `base`: the checkpoint that it says it belongs to."""
-    shapes = {name[len(UNET_PREFIX) :] if bare else name: shape for name, shape in _shapes(config).items() if name.startswith(UNET_PREFIX)}
-    return _write(path, shapes, seed, {CONFIG_KEY: config.model_dump_json()} | ({"easel.base": base} if base else {}))
+def random_weights(config: SdConfig = TINY, seed: int = 0) -> dict[str, Tensor]:
+    """What `write_checkpoint` writes with this seed, in memory: LDM keys, float16."""
+    shapes = _shapes(config)
+    return {name: tensor.to(torch.float16).contiguous() for name, tensor in zip(shapes, _tensors(shapes, seed), strict=True)}
+
+
+def write_pickle(path: Path, config: SdConfig = TINY, seed: int = 0) -> Path:
+    """The same as PyTorch's own file, as a training program leaves it: `state_dict` among other things."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": random_weights(config, seed), "epoch": 1, "global_step": 1000, CONFIG_KEY: config.model_dump_json()}, path)
+    return path
+
+
+def write_shards(path: Path, config: SdConfig = TINY, seed: int = 0, count: int = 3) -> Path:
+    """The same in `count` safetensors files beside the index `path`, which ends in `.safetensors.index.json`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save_shards(path, random_weights(config, seed), count, {CONFIG_KEY: config.model_dump_json()})
+    return path
+
+
+def write_unet(path: Path, config: SdConfig = TINY, seed: int = 0, *, base: str = "") -> Path:
+    """The UNet alone in a safetensors file, under CompVis' names without their prefix. `base`: the checkpoint that it says it belongs to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = {name.removeprefix(UNET_PREFIX): tensor for name, tensor in random_weights(config, seed).items() if name.startswith(UNET_PREFIX)}
+    save_file(own, path, {CONFIG_KEY: config.model_dump_json()} | ({BASE_KEY: base} if base else {}))
+    return path
 
 
 def write_folder(path: Path, config: SdConfig = TINY, seed: int = 0, *, family: str = "sd1", shards: int = 1) -> Path:
-    """A diffusers folder, float32 with the values of `write_checkpoint`; `shards`: files of the UNet."""
+    """The same as a diffusers folder, without tokenizers; `shards`: files of the UNet."""
     whole = write_checkpoint(path / "whole.safetensors", config, seed)
     pipeline = "StableDiffusionXLPipeline" if config.unet.described else "StableDiffusionPipeline"
     index: dict[str, object] = {"_class_name": pipeline, "_diffusers_version": "0.42.0", "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
@@ -103,8 +130,7 @@ def write_folder(path: Path, config: SdConfig = TINY, seed: int = 0, *, family: 
                 own = builders(shown)[name]
             module, place = own(), find_part(weights.keys(), name, config.texts[name].kind if name in config.texts else "clip")
             assert place is not None
-            values = {key: value.float().contiguous() for key, value in read_part(weights, place, shown, name, module.state_dict()).items()}
-            module.load_state_dict(values)
+            values = {key: value.contiguous() for key, value in read_part(weights, place, shown, name, module.state_dict()).items()}
             _save(path / name, module, values, shards if name == "unet" else 1)
             index[name] = ["transformers" if name in config.texts else "diffusers", type(module).__name__]
     whole.unlink()
@@ -130,13 +156,19 @@ def _save(folder: Path, module: nn.Module, values: Mapping[str, Tensor], shards:
     if shards == 1:
         save_file({names[name]: value for name, value in values.items()}, folder / f"{stem}.safetensors", {"format": "pt"})
         return
-    places: dict[str, str] = {}
-    for number in range(shards):
-        file = f"{stem}-{number + 1:05}-of-{shards:05}.safetensors"
-        part = {names[name]: value for place, (name, value) in enumerate(values.items()) if place % shards == number}
-        save_file(part, folder / file, {"format": "pt"})
-        places |= dict.fromkeys(part, file)
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    _save_shards(folder / f"{stem}.safetensors.index.json", {names[name]: value for name, value in values.items()}, shards, {"format": "pt"})
+
+
+def _save_shards(index: Path, weights: Mapping[str, Tensor], count: int, metadata: dict[str, str]) -> None:
+    names, places = list(weights), dict[str, str]()
+    for number in range(count):
+        shard = f"{index.name.removesuffix('.safetensors.index.json')}-{number + 1:05}-of-{count:05}.safetensors"
+        places |= dict.fromkeys(names[number::count], shard)
+        save_file({name: weights[name] for name in names[number::count]}, index.parent / shard, metadata)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}), encoding="utf-8")
+
+
+LAYOUTS = {"file": write_checkpoint, "pickle": write_pickle, "shards": write_shards, "folder": write_folder, "unet": write_unet}
 
 
 def _shapes(config: SdConfig) -> Shapes:
@@ -184,16 +216,15 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--kind", choices=sorted(KINDS["tiny"]), default="sd1")
     parser.add_argument("--size", choices=sorted(KINDS), default="tiny")
-    parser.add_argument("--layout", choices=("ldm", "diffusers", "unet"), default="ldm")
+    parser.add_argument("--layout", choices=list(LAYOUTS), default="file")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     config = KINDS[options.size][options.kind]
-    if options.layout == "diffusers":
-        write_folder(options.path, config, options.seed, family=family_of(options.kind))
-        print(options.path)
-        return
-    path = (write_unet if options.layout == "unet" else write_checkpoint)(options.path, config, options.seed)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    if options.layout == "folder":
+        path = write_folder(options.path, config, options.seed, family=family_of(options.kind))
+    else:
+        path = LAYOUTS[options.layout](options.path, config, options.seed)
+    print(f"{path}: {stamp(path)[1] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

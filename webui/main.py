@@ -204,6 +204,7 @@ def _make_files(folders: Folders, library: Library) -> NetworkFiles:
         "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
         "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
         "controlnet": (models / "ControlNet",), "upscaler": (models / "ESRGAN", models / "RealESRGAN", models / "SwinIR", models / "DAT"),
+        "text_encoder": (models / "text_encoder", models / "text_encoders", models / "clip"),
     }
     return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
 

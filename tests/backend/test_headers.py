@@ -108,6 +108,7 @@ def test_tensors_below_dicts_and_lists_have_dotted_names(tmp_path: Path) -> None
     path = tmp_path / "embedding.pt"
     path.write_bytes(_zip({"string_to_token": {"*": 265}, "string_to_param": parameters, "name": "x", 768: ({"a": torch.ones(3)}, {})}))
     assert read_header(path).shapes == {"string_to_param.*": (2, 768), "768.0.a": (3,)}
+    assert read_header(path).metadata == {"name": "x"}
     with open_weights(path) as weights:
         assert torch.equal(weights.get("string_to_param.*"), torch.ones(2, 768))
 
@@ -213,6 +214,14 @@ def test_gguf(tmp_path: Path) -> None:
             assert weights.get("c.weight").dtype == torch.bfloat16
     path.write_bytes(path.read_bytes()[:-1])
     assert "cut short" in _message(path)
+
+
+def test_quantised_weights_name_the_package_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_gguf(tmp_path / "x.gguf", {"plain": ("F16", (32,), bytes(64)), "q.weight": ("Q8_0", (2, 64), bytes(136))})
+    monkeypatch.setattr("webui.backend.weights.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"quantised \(Q8_0 of q\.weight\)") as caught, open_weights(path):
+        pass
+    assert "pip install gguf" in (caught.value.hint or "")
 
 
 def _safetensors() -> bytes:

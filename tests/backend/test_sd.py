@@ -17,7 +17,7 @@ from webui.backend.families.ldm import prefixes, read_part, to_ldm_weights
 from webui.backend.families.places import Place
 from webui.backend.families.sd_config import CONFIG_KEY, PRESETS, SdConfig, read_config
 from webui.backend.families.sd_modules import SdModules, build_modules
-from webui.backend.parts import ModelChoice, OpenFiles, Residence, load_counted, load_part
+from webui.backend.parts import ModelChoice, OpenFiles, Residence, build_part, load_into, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -118,15 +118,16 @@ def test_weights_in_the_dtype_of_the_file_stay_in_it(tmp_path: Path) -> None:
 def test_a_file_read_whole_is_let_go(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors", TINY)
     parts = sd.plan(ModelChoice(_checkpoint(path))).parts
+    loaded = {part.name: build_part(part) for part in parts}
     with OpenFiles(whole=True) as opened:
-        loaded = {part.name: load_counted(part, HALF, opened, Residence(whole=True)) for part in parts}
+        owned = {part.name: load_into(loaded[part.name], part, HALF, opened, Residence(whole=True)) for part in parts}
     mapped = _load(path, HALF)
-    for name, (module, own) in loaded.items():
-        assert own == sum(value.nbytes for value in module.state_dict().values())
+    for name, module in loaded.items():
+        assert owned[name] == sum(value.nbytes for value in module.state_dict().values())
         assert all(torch.equal(value, getattr(mapped, name).state_dict()[key]) for key, value in module.state_dict().items())
-    before = loaded["vae"].module.decoder.conv_in.weight.clone()
+    before = loaded["vae"].decoder.conv_in.weight.clone()
     _overwrite(path)
-    assert torch.equal(loaded["vae"].module.decoder.conv_in.weight, before)
+    assert torch.equal(loaded["vae"].decoder.conv_in.weight, before)
 
 
 def test_missing_weights_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:

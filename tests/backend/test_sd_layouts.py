@@ -78,11 +78,12 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def plain(case: Case) -> dict[str, Any]:
     """diffusers' and transformers' own loaders; nothing of ours but the weights."""
     found: dict[str, Any] = {
-        "unet": UNet2DConditionModel.from_pretrained(case.folder / "unet"), "vae": AutoencoderKL.from_pretrained(case.folder / "vae"),
+        "unet": UNet2DConditionModel.from_pretrained(case.folder / "unet", torch_dtype=torch.float32),
+        "vae": AutoencoderKL.from_pretrained(case.folder / "vae", torch_dtype=torch.float32),
     }
     for name, text in TINIES[case.kind].texts.items():
         projected = text.projection and case.family != "sd2"
-        found[name] = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(case.folder / name)
+        found[name] = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(case.folder / name, dtype=torch.float32)
     return {name: module.eval() for name, module in found.items()}
 
 

@@ -79,6 +79,11 @@ def test_which_vae_counts(chosen: str, overrides: bool, preferred: str | None, s
     assert settle_vae(settings, checkpoint, FILES).sd_vae == settled
 
 
+def test_what_the_request_asks_for_counts_always() -> None:
+    settings = PictureSettings(sd_vae="mse.safetensors", sd_vae_overrides_per_model_preferences=False)
+    assert settle_vae(settings, HOUSE.revise(suggests=Suggestions(vae="anime.pt")), FILES, asked=True) is settings
+
+
 def test_a_vae_that_is_gone_is_named() -> None:
     with pytest.raises(RequestError, match=r"no VAE “gone.pt”") as caught:
         settle_vae(PictureSettings(), HOUSE.revise(suggests=Suggestions(vae="gone.pt")), FILES)

@@ -22,7 +22,7 @@ from webui.ui.parts.hires import hires_fields, say_sizes
 
 LISTS = {
     "checkpoints": [""], "samplers": ["DPM++ 2M"], "schedulers": ["Automatic"], "scripts": ["", "prompts_from_file"], "styles": ["Good", "Wrap"],
-    "upscalers": ["Latent"], "hires_samplers": [""], "hires_schedulers": [""],
+    "upscalers": ["Latent"], "hires_samplers": [""], "hires_schedulers": [""], "hires_checkpoints": [""], "refiners": [""],
 }  # fmt: skip
 SOURCES = {name: lambda keys=keys: [(key, key) for key in keys] for name, keys in LISTS.items()}
 

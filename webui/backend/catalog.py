@@ -54,20 +54,20 @@ class Catalog:
         """The first checkpoint that can be used and is still there, or None."""
         return next((entry.name for entry in self._known().values() if entry.error is None and os.path.exists(entry.path)), None)
 
-    def get(self, name: str) -> Checkpoint:
+    def get(self, name: str, field: str = "checkpoint") -> Checkpoint:
         """A usable checkpoint by name, by `name [hash]` or by file name without folder and suffix.
 
-        Raises `RequestError` at `checkpoint` with near names when there is none, `ModelError` with the reason when the file is unusable or gone.
+        Raises `RequestError` at `field` with near names when there is none, `ModelError` with the reason when the file is unusable or gone.
         """
         entry = self._find(name)
         if entry is None:
             self.refresh()  # it may have been put there a moment ago
             entry = self._find(name)
         if entry is None:
-            raise self._unknown(name)
+            raise self._unknown(name, field)
         current = self._current(entry)
         if current.checkpoint.error is not None:
-            raise ModelError(current.checkpoint.error, field="checkpoint", hint=current.hint)
+            raise ModelError(current.checkpoint.error, field=field, hint=current.hint)
         return current.checkpoint
 
     def known_sha256(self, checkpoint: Checkpoint) -> str | None:
@@ -109,14 +109,14 @@ class Catalog:
             return entries[bare]
         return next((entry for entry in entries.values() if bare and entry.stem == bare), None)
 
-    def _unknown(self, name: str) -> RequestError:
+    def _unknown(self, name: str, field: str) -> RequestError:
         names = [entry.name for entry in self._known().values() if entry.error is None]
         if not names:
             where = self.folders[0] if self.folders else "models/Stable-diffusion"
-            return RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {where}.")
+            return RequestError("There is no checkpoint yet.", field=field, hint=f"Put a .safetensors file into {where}.")
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
         hint = f"Did you mean {' or '.join(f'“{item}”' for item in near)}?"
-        return RequestError(f"There is no checkpoint “{name[:120]}”.", field="checkpoint", hint=hint)
+        return RequestError(f"There is no checkpoint “{name[:120]}”.", field=field, hint=hint)
 
     def _current(self, entry: Checkpoint) -> Remembered:
         """The entry as its files are right now: they may have been replaced or deleted since the scan."""

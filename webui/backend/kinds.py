@@ -56,6 +56,9 @@ class View:
 
     def __init__(self, header: Header) -> None:
         self.shapes, self.dtypes = header.shapes, header.dtypes
+        self.sized = not {"easel.config", "easel.base"}.isdisjoint(header.metadata)
+        """Whether the file is of sizes of its own, and says so."""
+
         self._names = "\n" + "\n".join(header.shapes) + "\n"
         self.prefix = next((prefix for prefix in PREFIXES if self.starts(prefix)), "")
 
@@ -111,6 +114,8 @@ def _stable_diffusion(view: View) -> Model | None:
     if not channels:
         return None
     family = _family_by_encoder(view) or {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}.get(context)
+    if family is None and view.sized:
+        family = "sdxl" if vector else "sd2" if _is_linear(view) else "sd1"
     if family is None:
         return None
     encoders: dict[str, dict[str, tuple[str, ...]]] = {
@@ -127,6 +132,10 @@ def _stable_diffusion(view: View) -> Model | None:
     if layout == "ldm" and parts == ("unet",):
         layout = "unet"
     return Model(family, layout, variant or f"{channels} channels", *_said_by_marks(view), parts=parts)
+
+
+def _is_linear(view: View) -> bool:
+    return any(len(shape) == 2 for name, shape in view.shapes.items() if name.endswith(".proj_in.weight"))
 
 
 def _family_by_encoder(view: View) -> str | None:

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from webui.backend.parts import (
     Source,
     build_part,
     dtype_of,
-    load_counted,
+    load_into,
     same_content,
     size_of,
 )
@@ -49,6 +50,9 @@ FAMILIES: Mapping[str, Family] = dict.fromkeys(PRESETS, sd.plan)
 
 MAPPED_KEPT = 4
 """Models kept that live in their mapped files: they cost no memory of their own, but their modules are objects all the same."""
+
+GONE = nn.Identity()
+"""What a part that was let go has for a module."""
 
 
 class PartKey(NamedTuple):
@@ -92,6 +96,7 @@ class ModelManager:
         self._models: OrderedDict[ModelKey, _Model] = OrderedDict()
         self._leases: dict[ModelKey, int] = {}
         self._sizes: OrderedDict[tuple[Source | None, ...], dict[str, PartSize]] = OrderedDict()
+        self._built: dict[tuple[str, Source], nn.Module] = {}
 
     @contextmanager
     def lease(
@@ -145,8 +150,11 @@ class ModelManager:
     def sizes(self, choice: ModelChoice, residence: Residence = HERE) -> dict[str, PartSize]:
         """What each part of a model takes, without loading it. Raises `ModelError`."""
         if choice.key not in self._sizes:
-            parts = [(part, dtype_of(part.name, self.device)) for part in self._plan(choice).parts]
-            self._sizes[choice.key] = {part.name: size_of(part.name, build_part(part), dtype) for part, dtype in parts}
+            parts = {(part.name, part.source): part for part in self._plan(choice).parts}
+            self._built = {key: build_part(part) for key, part in parts.items()}  # kept for the load that mostly follows
+            self._sizes[choice.key] = {
+                name: size_of(name, module, dtype_of(name, self.device)) for (name, _), module in self._built.items()
+            }
             while len(self._sizes) > 64:
                 self._sizes.popitem(last=False)
         known = self._sizes[choice.key]
@@ -178,6 +186,7 @@ class ModelManager:
             components = plan.assemble(modules, self.device)
             self._models[key] = _Model(choice.checkpoint.name, tuple(wanted), components)
         finally:
+            self._built.clear()
             self._sweep()  # what a load that failed has left
         self._touch(key, self._models[key])
         log.info("loaded %s in %.1f s", choice.checkpoint.name, time.perf_counter() - started)
@@ -185,9 +194,10 @@ class ModelManager:
 
     def _part(self, part: Part, key: PartKey, opened: OpenFiles, budget: int | None, spare: Collection[PartKey]) -> nn.Module:
         if key not in self._parts:
+            module = self._built.pop((part.name, part.source), None) or build_part(part)
             if budget is not None:
-                self._make_room(size_of(part.name, build_part(part), key.dtype).weights, budget, spare)
-            module, own = load_counted(part, self.device, opened, key.residence)
+                self._make_room(size_of(part.name, module, key.dtype).weights, budget, spare)
+            own = load_into(module, part, self.device, opened, key.residence)
             if key.residence.mode == "model offload":
                 self._ring.join(module)
             elif key.residence.mode == "group offload":
@@ -218,9 +228,7 @@ class ModelManager:
         for model in self._models.values():
             if not keys.isdisjoint(model.parts):
                 model.components = None
-        for key in keys:
-            del self._parts[key]
-        self._give_back()
+        self._forget(keys)
 
     def _drop_stale(self) -> None:
         """Forget what came from a file that was replaced since. A deleted file counts as unchanged: what is in memory of it goes on working."""
@@ -248,14 +256,17 @@ class ModelManager:
     def _sweep(self, spare: Collection[PartKey] = ()) -> None:
         """Let go of parts that no model has."""
         surplus = self._parts.keys() - frozenset().union(*(model.parts for model in self._models.values()), spare)
-        for key in surplus:
-            del self._parts[key]
-        if surplus:
-            self._give_back()
+        self._forget(surplus)
 
-    def _give_back(self) -> None:
-        gc.collect()
-        self.device.free_memory()
+    def _forget(self, keys: Collection[PartKey]) -> None:
+        gone = {self._parts.pop(key) for key in keys} - set(self._parts.values())
+        modules = [weakref.ref(held.module) for held in gone]
+        for held in gone:
+            held.module = GONE
+        if any(module() is not None for module in modules):
+            gc.collect()  # something in it refers to itself, or somebody has it still; the search takes half a second in a large process
+        if gone:
+            self.device.free_memory()
 
 
 def _on_disk(source: Source) -> Source:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -155,34 +155,29 @@ def size_of(name: str, module: nn.Module, dtype: torch.dtype) -> PartSize:
     return PartSize(weights, dtype.itemsize, channels[0])
 
 
-class Loaded(NamedTuple):
-    """A module, and the bytes of its weights that are not in a mapped file."""
-
-    module: nn.Module
-    own: int
-
-
 def load_part(part: Part, device: Device) -> nn.Module:
     """The module on the device, for whoever keeps it by themselves. Raises `ModelError`."""
     with OpenFiles() as opened:
-        return load_counted(part, device, opened).module
+        module = build_part(part)
+        load_into(module, part, device, opened)
+        return module
 
 
-def load_counted(part: Part, device: Device, opened: OpenFiles, residence: Residence = HERE) -> Loaded:
-    """The module, in eval mode, without gradients: on the device, or in RAM when `residence` says that it comes there later.
+def load_into(module: nn.Module, part: Part, device: Device, opened: OpenFiles, residence: Residence = HERE) -> int:
+    """Give a module of `build_part` its weights, in eval mode, without gradients: on the device, or in RAM when `residence` says that it comes there
+    later. Returns the bytes that are not in a mapped file.
 
     On the CPU weights whose dtype is the one computed in stay in the mapped file (docs/adr/0007). Raises `ModelError` when the file is gone, damaged,
     or lacks weights.
     """
-    module, dtype = build_part(part), dtype_of(part.name, device)
-    home = device.device if residence.mode == "high" else torch.device("cpu")
+    dtype, home = dtype_of(part.name, device), device.device if residence.mode == "high" else torch.device("cpu")
     weights, where = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}"
     own = _fill(module, weights, carrier(home), dtype, where, copy=residence.whole)
     part.finish(module, home)
     if residence.narrow(part.name):
         store_in_8_bits(module, dtype)
         own = sum(value.nbytes for value in module.state_dict().values())
-    return Loaded(module, own)
+    return own
 
 
 def same_content(part: Part, module: nn.Module, opened: OpenFiles) -> bool:
@@ -226,5 +221,4 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: to
 
 def load_model(plan: ModelPlan, device: Device) -> Components:
     """All parts of a plan, put together; nobody keeps them."""
-    with OpenFiles() as opened:
-        return plan.assemble({part.name: load_counted(part, device, opened).module for part in plan.parts}, device)
+    return plan.assemble({part.name: load_part(part, device) for part in plan.parts}, device)

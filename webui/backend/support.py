@@ -21,7 +21,7 @@ PART_NAMES = {
 
 @dataclass(frozen=True)
 class Runs:
-    """What of a family can be run. `parts` must be in the file."""
+    """What of a family can be run. `parts` must be in the file; others are looked for in other files when the model is loaded."""
 
     variants: tuple[str, ...]
     layouts: tuple[Layout, ...]
@@ -29,7 +29,15 @@ class Runs:
     predictions: tuple[Prediction | None, ...] = (None,)
 
 
-RUNS: Mapping[str, Runs] = {"sd1": Runs(("base",), ("ldm",), ("unet", "vae", "text_encoder"), (None, "epsilon"))}
+_LAYOUTS: tuple[Layout, ...] = ("ldm", "diffusers", "unet")
+_SD: tuple[Prediction | None, ...] = (None, "epsilon", "v")
+
+RUNS: Mapping[str, Runs] = {
+    "sd1": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
+    "sd2": Runs(("base", "inpainting", "depth"), _LAYOUTS, ("unet",), _SD),
+    "sdxl": Runs(("base", "inpainting"), _LAYOUTS, ("unet",), _SD),
+    "sdxl-refiner": Runs(("base",), _LAYOUTS, ("unet",), _SD),
+}
 """Widened by whoever teaches `families` more; its keys are `manager.FAMILIES`' keys."""
 
 

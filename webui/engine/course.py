@@ -102,6 +102,21 @@ def sampler_options(part: Pass, table: SigmaTable, settings: PictureSettings) ->
     )
 
 
+def refiner_due(part: Pass, table: SigmaTable, course: Course) -> Callable[[Tensor, int], bool]:
+    """When the refiner of a pass takes over, told from the level of a model call and the calls before it: by the nearest of the model's timesteps, or
+    by the share of the calls (a1111-contract §3)."""
+    refine = part.refine
+    assert refine is not None
+
+    def due(level: Tensor, calls: int) -> bool:
+        if refine.by_steps:
+            return calls / course.total_calls >= refine.at
+        timestep = int(level) if part.sampler.face == "timestep" else int((table.sigmas - float(level)).abs().argmin())
+        return (999 - timestep) / 1000 >= refine.at
+
+    return due
+
+
 def skip_rules(course: Course, settings: PictureSettings) -> SkipRules:
     """When this pass leaves the negative prompt out."""
     return SkipRules(settings.skip_early_cond, course.total_calls, settings.s_min_uncond, settings.s_min_uncond_all)

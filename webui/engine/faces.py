@@ -59,17 +59,45 @@ class MaskedNetwork:
         return self._network.eps(self.blend(x), t, ahead=ahead)
 
 
+class RefinedNetwork:
+    """Another model goes on where `due(level, calls)` first says so. `follow` makes its network, from so many calls on; the one before is let go
+    first, and with it its model."""
+
+    def __init__(self, first: Network, due: Callable[[Tensor, int], bool], follow: Callable[[int], Network]) -> None:
+        self._network: Network | None = first
+        self._due, self._follow = due, follow
+        self._refined = False
+        self._calls = 0
+
+    def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
+        """See `Network.x0`."""
+        return self._at(sigma).x0(x, sigma, ahead=ahead)
+
+    def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
+        """See `Network.eps`."""
+        return self._at(t).eps(x, t, ahead=ahead)
+
+    def _at(self, level: Tensor) -> Network:
+        if not self._refined and self._due(level, self._calls):
+            self._refined, self._network = True, None
+            self._network = self._follow(self._calls)
+        self._calls += 1
+        assert self._network is not None
+        return self._network
+
+
 def make_network(
     part: Pass, denoise: Denoise, table: SigmaTable, conditioning: Conditions, skip: SkipRules, *, batched: bool = True,
     dtype: torch.dtype = torch.float32, prediction: Prediction = "epsilon", hooks: PassHooks | None = None, picture: Tensor | None = None,
+    calls: int = 0,
 ) -> Network:
     """The guided network of a pass, as its sampler needs it. A consistency model's answer is taken as epsilon whatever the model predicts, as in
-    A1111. `picture` is what a model that looks at one gets besides the latents."""
+    A1111. `picture` is what a model that looks at one gets besides the latents; `calls`: model calls of the pass before."""
     guidance = Guidance(part.guidance, batched, skip, part.cfg_rescale)
     consistency = part.sampler.consistency
     network: Network = GuidedNetwork(
         denoise, table, conditioning, guidance, dtype=dtype, prediction="epsilon" if consistency else prediction, hooks=hooks,
-        picture=picture,
+        picture=picture, calls=calls,
     )
     if consistency:
         network = ConsistencyNetwork(network, table)

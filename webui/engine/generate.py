@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -13,15 +15,17 @@ from torch import Tensor
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
 from webui.backend.offload import set_tiling
-from webui.backend.parts import ModelChoice
-from webui.engine.course import make_course, make_table, sampler_options, skip_rules
+from webui.backend.parts import ModelChoice, Shelf
+from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
-from webui.engine.faces import make_network
+from webui.engine.faces import RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, within_memory, work_of
+from webui.engine.models import Lend, Models
 from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
 from webui.engine.report import Reporter
+from webui.engine.samplers.contract import Network
 from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, develop
 from webui.engine.steps.encode import PromptCache, encode
@@ -30,6 +34,7 @@ from webui.engine.steps.upscale import enlarge, posterior_seed
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 from webui.schema.machine import DeviceOptions
+from webui.schema.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,8 @@ class Workshop:
     previewer: Previewer
     host: PluginHost | None = None
     options: DeviceOptions = field(default_factory=DeviceOptions)
+    shelf: Shelf | None = None
+    """Where parts are looked for that a checkpoint lacks."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,16 @@ class Run:
     """What all batches of a plan are made with."""
 
     plan: Plan
-    components: Components
+    models: Models
     shop: Workshop
     tools: RunTools
     report: Reporter
     hearing: Hearing | None
     """Plugins that listen inside the loop, or None."""
+
+    def take(self, checkpoint: Checkpoint | None, batch: Batch, part: Pass | None = None, step: int = 0) -> Components:
+        """The model of this checkpoint (None: the plan's) from now on."""
+        return self.models.take(choice_of(self.plan, checkpoint, self.shop), lambda: self.report("loading", batch, part, step))
 
 
 def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
@@ -73,34 +84,53 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     A skipped batch gives its partial pictures (or none), then the next batch begins. Raises `ModelError` for a model that cannot be used.
     """
     tools.cancel.raise_if_interrupted()
-    choice = ModelChoice(plan.checkpoint, plan.vae)
-    fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+    fitted = fit(shop.manager, choice_of(plan, None, shop), work_of(plan), shop.options, tools)
     yield from within_memory(fitted, shop.manager, tools, lambda fitted, tools: _carry_out(plan, shop, tools, fitted))
+
+
+def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> ModelChoice:
+    """What is loaded for one of a plan's checkpoints, None being the first."""
+    if checkpoint is None or checkpoint.name == plan.checkpoint.name:
+        return ModelChoice(plan.checkpoint, plan.vae, shop.shelf)
+    return ModelChoice(checkpoint, dict(plan.vaes).get(checkpoint.name), shop.shelf)
 
 
 def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iterator[Picture]:
     report = Reporter(plan, tools)
     hearing = shop.host.listen(*POINTS) if shop.host else None
-    loading, limit = lambda: report("loading", plan.batches[0]), tools.machine.sd_checkpoints_limit
-    with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
-        set_tiling(components.modules["vae"], fitted.estimate.way.tiled)
+    with Models(_lender(plan, shop, tools, fitted)) as models:
+        run = Run(plan, models, shop, tools, report, hearing)
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
             tools.cancel.begin_batch()
-            canvas = _paint(Run(plan, components, shop, tools, report, hearing), batch)
+            canvas = _paint(run, batch)
             if canvas is None:
                 tools.cancel.raise_if_interrupted()
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = develop(components, latents, tools.vae_notice)
+                image = develop(models.now, latents, tools.vae_notice)
                 index = batch.first + number
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
                 yield Picture(image, plan, index, canvas.denoised.partial, canvas.before[number] if canvas.before else None)
             if canvas.denoised.partial and tools.cancel.interrupted:
                 return
+
+
+def _lender(plan: Plan, shop: Workshop, tools: RunTools, first: Fit) -> Lend:
+    """Leases in the way that fits: that of the plan's own checkpoint is known, others are fitted when they are needed."""
+
+    @contextmanager
+    def lend(choice: ModelChoice, loading: Callable[[], None]) -> Iterator[Components]:
+        fitted = first if choice.key == first.choice.key else fit(shop.manager, choice, work_of(plan), shop.options, tools)
+        limit = tools.machine.sd_checkpoints_limit
+        with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
+            set_tiling(components.modules["vae"], fitted.estimate.way.tiled)
+            yield components
+
+    return lend
 
 
 @torch.inference_mode()
@@ -116,7 +146,8 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
             before = canvas.denoised.latents if canvas else run.tools.open_image(given) if given else None
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
             seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
-            start, images = enlarge(run.components, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            models = (lambda: run.models.now), partial(run.take, part.checkpoint, batch, part)
+            start, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
             canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
@@ -129,24 +160,24 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
 
 @torch.inference_mode()
 def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoised | None:
-    """Encode → latents → denoise, for one pass of a batch. None when it was stopped before its first step was finished."""
-    components, tools, settings = run.components, run.tools, run.tools.settings
-    run.report("encoding", batch, part)
-    reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
-    for tag in reading.tags:
-        log.warning("%s was left out: there are no networks of this kind yet", tag)
-    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
+    """Latents → denoise, for one pass of a batch. None when it was stopped before its first step was finished."""
+    components, tools, settings = run.take(part.checkpoint, batch, part), run.tools, run.tools.settings
     table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
     course = make_course(part, table, settings)
     hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
-    network = make_network(
-        part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
-        dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
-        picture=components.blank(components.autoencoder, part.height // FACTOR, part.width // FACTOR),
-    )
     noise = batch_noise(components, batch, part, run.plan.request, settings)
-    options = sampler_options(part, table, settings)
     previews = run.shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
+    del components  # a refiner may take its place, and then nobody should hold it
+    network = _network(run, batch, part, course, hooks)
+    if part.refine is not None:
+        refiner = part.refine.checkpoint
+
+        def follow(calls: int) -> Network:
+            done = min(calls // (2 if part.sampler.second_order else 1), part.steps)
+            run.take(refiner, batch, part, done)
+            return _network(run, batch, part, course, hooks, calls)
+
+        network = RefinedNetwork(network, refiner_due(part, table, course), follow)
 
     def on_step(step: int, x0: Tensor) -> None:
         run.report("sampling", batch, part, step)
@@ -157,14 +188,31 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     latents = first_latents(noise, course, start, settings.img2img_extra_noise)
     try:
         denoised = denoise(
-            part, network, latents, course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step, options=options,
-            hooks=hooks,
+            part, network, latents, course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step,
+            options=sampler_options(part, table, settings), hooks=hooks,
         )
     finally:
         _end(previews)
     if denoised is not None:
         check_latents(denoised.latents)
     return denoised
+
+
+def _network(run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHooks | None, calls: int = 0) -> Network:
+    """Encode, and the guided network of the model at work; `calls`: those that another model has made of this pass."""
+    components, settings = run.models.now, run.tools.settings
+    if not calls:
+        run.report("encoding", batch, part)
+    reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
+    for tag in reading.tags:
+        log.warning("%s was left out: there are no networks of this kind yet", tag)
+    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
+    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
+    return make_network(
+        part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
+        dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
+        picture=components.blank(components.autoencoder, part.height // FACTOR, part.width // FACTOR), calls=calls,
+    )
 
 
 def _end(previews: PreviewRun | None) -> None:

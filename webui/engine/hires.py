@@ -96,11 +96,14 @@ def check_hires(request: Txt2Img, registries: Registries, settings: PictureSetti
     _check_size(request, size_of(request, settings))
 
 
-def hires_extras(request: Txt2Img, size: HiresSize, prompts: tuple[str | None, str | None], label: str | None) -> tuple[tuple[str, object], ...]:
+def hires_extras(
+    request: Txt2Img, size: HiresSize, prompts: tuple[str | None, str | None], label: str | None, checkpoint: str | None = None,
+) -> tuple[tuple[str, object], ...]:
     """A1111's fields of the second pass in its order, and Forge's CFG scale. `prompts`: those of the second pass where they differ from the first's;
-    `label`: its schedule where it differs."""
+    `label`: its schedule where it differs; so with `checkpoint`."""
     fields = (
         ("Denoising strength", request.denoising_strength),
+        ("Hires checkpoint", checkpoint),
         ("Hires sampler", request.hr_sampler if request.hr_sampler != request.sampler else None),
         ("Hires prompt", prompts[0]),
         ("Hires negative prompt", prompts[1]),

@@ -70,15 +70,17 @@ class _Answers:
 
 
 class GuidedNetwork:
-    """Implements `samplers.contract.Network`. One object serves one pass; `calls` counts its calls."""
+    """Implements `samplers.contract.Network`. One object serves one pass; `calls` counts its calls, from those that another
+    model has made of it."""
 
     def __init__(
         self, denoise: Denoise, table: SigmaTable, conditioning: Conditions, cfg: float | Guidance, *, dtype: torch.dtype = torch.float32,
         prediction: Prediction = "epsilon", revise: Revise | None = None, hooks: PassHooks | None = None, picture: Tensor | None = None,
+        calls: int = 0,
     ) -> None:
         self.table = table
         self.guidance = cfg if isinstance(cfg, Guidance) else Guidance(cfg)
-        self.calls = 0
+        self.calls = calls
         self._denoise = denoise
         self._conditions = conditioning
         self._prediction = prediction
@@ -86,7 +88,7 @@ class GuidedNetwork:
         self._revise = revise
         self._hooks = hooks
         self._picture = None if picture is None else picture.to(dtype)
-        self._contexts = self._prepare(conditioning.at(0))
+        self._contexts = self._prepare(conditioning.at(calls))
 
     def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`. Karras et al. 2022, section 5: x0 = c_skip x + c_out F(c_in x), here for epsilon and v prediction. For flow prediction

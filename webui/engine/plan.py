@@ -16,6 +16,7 @@ from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
+from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
 from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
@@ -34,6 +35,15 @@ class Enlarge:
     width: int
     height: int
     cut: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Another checkpoint takes over when this share of the way is done: by the model's timesteps, or by its calls."""
+
+    checkpoint: Checkpoint
+    at: float
+    by_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,11 @@ class Pass:
 
     calls_before: int | None = None
     """Calls of the pass before, which times in prompts are counted from in a second pass."""
+
+    checkpoint: Checkpoint | None = None
+    """None = the plan's."""
+
+    refine: Refine | None = None
 
     @property
     def guidance(self) -> float:
@@ -114,6 +129,9 @@ class Plan:
     """Infotext fields that noise and sampling add, with their values; a tuple has one value per picture of the run."""
 
     vae: ModelFile | None = None
+    vaes: tuple[tuple[str, ModelFile | None], ...] = ()
+    """Those of further checkpoints, with the checkpoint's name."""
+
     """The file that stands in for the checkpoint's own VAE."""
 
     @property
@@ -122,9 +140,24 @@ class Plan:
         return self.passes[1:] if self.request.firstpass_image else self.passes
 
     @property
+    def others(self) -> tuple[Checkpoint, ...]:
+        """The further checkpoints that the passes need."""
+        refiners = [part.refine.checkpoint for part in self.passes if part.refine is not None]
+        return (*refiners, *(part.checkpoint for part in self.passes if part.checkpoint is not None))
+
+    @property
     def schedule_label(self) -> str | None:
         """`Schedule type` of the infotext: the label of the schedule used, or None for Automatic with a sampler that has no schedule of its own."""
         return self.schedule.label if self.schedule else None
+
+
+Find = Callable[[str, str], Checkpoint]
+"""A checkpoint by its name; the second argument is the field that an error stands at."""
+
+
+def no_other(name: str, field: str) -> Checkpoint:
+    """For plans with one checkpoint only."""
+    raise RequestError(f"There is no checkpoint “{name[:120]}” to be found from here.", field=field)
 
 
 def draw_seed() -> int:
@@ -134,9 +167,10 @@ def draw_seed() -> int:
 
 def make_plan(
     request: Txt2Img, checkpoint: Checkpoint, registries: Registries, random_seed: Callable[[], int] = draw_seed,
-    settings: PictureSettings | None = None,
+    settings: PictureSettings | None = None, find: Find = no_other,
 ) -> Plan:
-    """Resolve a request. Raises `RequestError` at the field of a name that does not exist, or that makes the second pass impossible."""
+    """Resolve a request. `find` gives the further checkpoints that it names. Raises `RequestError` at the field of a name that does not exist, or
+    that makes the second pass impossible."""
     settings = settings or PictureSettings()
     check_hires(request, registries, settings)
     sampler = registries.samplers.get(request.sampler, field="sampler")
@@ -156,16 +190,47 @@ def make_plan(
         for first in range(0, count * size, size)
     )
     only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule, cfg_rescale=request.cfg_rescale)
+    further = further_checkpoints(request, find)
+    other = further.get("refiner_checkpoint")
+    refine = Refine(other, request.refiner_switch_at, settings.refiner_switch_by_sample_steps) if other else None
     if not request.enable_hr:
-        extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings))
+        only = replace(only, refine=refine)
+        extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings), *refiner_extras(only.refine, request, settings))
         return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
     sizes = size_of(request, settings)
-    first, second = passes = _two_passes(request, only, sizes, registries)
+    first, second = _two_passes(request, only, sizes, registries)
+    first = replace(first, refine=refine if settings.hires_fix_refiner_pass != "second pass" else None)
+    second = replace(
+        second, refine=refine if settings.hires_fix_refiner_pass != "first pass" else None,
+        checkpoint=further.get("hr_checkpoint_name"),
+    )
     differing = [texts[0] if texts[0] != base else None for texts, base in zip(hires, (prompts[0], negatives[0]), strict=True)]
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
-    fields = hires_extras(request, sizes, (differing[0], differing[1]), label)
-    extras = dict((*seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings)))
-    return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, passes, batches, tuple(extras.items()))
+    fields = hires_extras(request, sizes, (differing[0], differing[1]), label, second.checkpoint and second.checkpoint.short_title)
+    extras = dict((
+        *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
+        *refiner_extras(refine, request, settings),
+    ))
+    return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (first, second), batches, tuple(extras.items()))
+
+
+def further_checkpoints(request: Txt2Img, find: Find) -> dict[str, Checkpoint]:
+    """The checkpoints beside the first that a request uses, by the field that names them. Raises `RequestError` there."""
+    if request.enable_refiner and not request.refiner_checkpoint:
+        hint = "Choose one, or switch the refiner off."
+        raise RequestError("The refiner is on, but no checkpoint is chosen for it.", field="refiner_checkpoint", hint=hint)
+    used = {"refiner_checkpoint": request.enable_refiner, "hr_checkpoint_name": request.enable_hr and bool(request.hr_checkpoint_name)}
+    return {name: find(getattr(request, name), name) for name, on in used.items() if on}
+
+
+def refiner_extras(refine: Refine | None, request: Txt2Img, settings: PictureSettings) -> tuple[tuple[str, object], ...]:
+    """A1111's fields of the refiner, in its order."""
+    if refine is None:
+        return ()
+    by_steps = (("Refiner switch by sampling steps", True),) if refine.by_steps else ()
+    where = settings.hires_fix_refiner_pass
+    hires = (("Hires refiner", where),) if request.enable_hr and where != "second pass" else ()
+    return (*by_steps, *hires, ("Refiner", refine.checkpoint.short_title), ("Refiner switch at", refine.at))
 
 
 def calls_of(steps: int, sampler: SamplerSpec) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
@@ -27,8 +27,25 @@ from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
-from webui.schema.model import Checkpoint, ModelFile
+from webui.schema.model import Checkpoint, FileKind, ModelFile
 from webui.schema.settings import MachineSettings, PictureSettings
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """Implements `parts.Shelf`."""
+
+    catalog: Catalog
+    network_files: NetworkFiles | None
+
+    def files(self, kind: FileKind) -> list[ModelFile]:
+        return self.network_files.files(kind) if self.network_files else []
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        usable = [entry for entry in self.catalog.checkpoints() if entry.error is None]
+        named = next((entry for entry in usable if name in (entry.name, entry.stem)), None)
+        short = name.lower()
+        return named or next((entry for entry in usable if len(short) >= 10 and (entry.sha256 or "").startswith(short)), None)
 
 
 class Runtime:
@@ -38,7 +55,7 @@ class Runtime:
         self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None, files: NetworkFiles | None = None,
     ) -> None:
         self.device = choose_device(options)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options)
+        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options, _Shelf(catalog, files))
         self._files = files
         self._catalog = catalog
         self._registries = registries
@@ -51,8 +68,10 @@ class Runtime:
     def plan(self, request: Txt2Img, settings: PictureSettings | None = None) -> Plan:
         """The request with everything resolved. Raises `RequestError` or `ModelError` at the field that is wrong."""
         checkpoint = self._catalog.get(request.checkpoint or self._catalog.default() or "")
-        plan = make_plan(request, checkpoint, self._registries, settings=settings)
-        return replace(plan, vae=self._vae(checkpoint, settings or PictureSettings()))
+        settings = settings or PictureSettings()
+        plan = make_plan(request, checkpoint, self._registries, settings=settings, find=self._catalog.get)
+        others = tuple((one.name, self._vae(one, settings)) for one in plan.others)
+        return replace(plan, vae=self._vae(checkpoint, settings), vaes=others)
 
     def _vae(self, checkpoint: Checkpoint, settings: PictureSettings) -> ModelFile | None:
         return choose_vae(settings.sd_vae, checkpoint, self._files.files("vae") if self._files else ())
@@ -67,7 +86,7 @@ class Runtime:
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it, for a small picture. Raises `ModelError`."""
         settings = PictureSettings()
-        choice = ModelChoice(checkpoint, self._vae(checkpoint, settings))
+        choice = ModelChoice(checkpoint, self._vae(checkpoint, settings), self.shop.shelf)
         fitted = fit(self.shop.manager, choice, Work(512 * 512, 2), self.shop.options, RunTools(machine=machine, settings=settings))
         with self.shop.manager.lease(choice, machine.sd_checkpoints_limit, residence=fitted.residence, budget=fitted.budget):
             pass

@@ -117,6 +117,9 @@ class Hires(Frozen):
     """Width to enlarge to; with only one of both given the other follows, with both what sticks out is cut. Both 0 = `hr_scale` counts."""
 
     hr_resize_y: Annotated[int, Field(ge=0, le=SIDE_LIMIT), Slider(label="hr_resize_y", minimum=0, maximum=2048, step=8, elem="hr_resize_y")] = 0
+    hr_checkpoint_name: Annotated[str, Dropdown(label="hr_checkpoint", source="hires_checkpoints", elem="hr_checkpoint")] = ""
+    """Checkpoint of the second pass; empty = that of the first."""
+
     hr_sampler: Annotated[str, Dropdown(label="hr_sampler", source="hires_samplers", elem="hr_sampler")] = ""
     """Empty = the one of the first pass; so with `hr_scheduler`."""
 
@@ -131,7 +134,19 @@ class Hires(Frozen):
     """CFG scale of the second pass; 0 = that of the first."""
 
 
-class Txt2Img(GenerationRequest, Hires):
+class Refiner(Frozen):
+    """Another checkpoint that takes over before a pass is done. Names and defaults are A1111's."""
+
+    enable_refiner: Annotated[bool, Checkbox(label="refiner", elem="enable-checkbox")] = False
+    refiner_checkpoint: Annotated[str, Dropdown(label="refiner_checkpoint", info="refiner_info", source="refiners", elem="checkpoint")] = ""
+    refiner_switch_at: Annotated[
+        float, Field(ge=0.01, le=1),
+        Slider(label="refiner_switch_at", minimum=0.01, maximum=1, step=0.01, elem="switch_at"),
+    ] = 0.8
+    """Share of the way from noise to picture, by the model's timesteps, after which it does."""
+
+
+class Txt2Img(GenerationRequest, Hires, Refiner):
     """Pictures from a prompt."""
 
     kind: Literal["txt2img"] = "txt2img"

@@ -17,7 +17,7 @@ Prediction = Literal["epsilon", "v", "flow", "edm"]
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 """Of files that may be checkpoints."""
 
-FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler"]
+FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "text_encoder"]
 
 
 class ModelFile(Frozen):
@@ -86,6 +86,11 @@ class Checkpoint(Frozen):
     def title(self) -> str:
         """What A1111 lists: the name with the short hash once it is known."""
         return f"{self.name} [{self.sha256[:10]}]" if self.sha256 else self.name
+
+    @property
+    def short_title(self) -> str:
+        """What an infotext calls a further checkpoint: the stem, with the short hash once it is known."""
+        return f"{self.stem} [{self.sha256[:10]}]" if self.sha256 else self.stem
 
     @property
     def stem(self) -> str:

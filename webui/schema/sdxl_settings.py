@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from webui.schema.base import Frozen
-from webui.schema.widgets import Checkbox, Number
+from webui.schema.widgets import Checkbox, Dropdown, Number
 
 Score = Annotated[float, Field(ge=0, le=10)]
 Pixels = Annotated[int, Field(ge=0, le=8192)]
@@ -26,6 +26,13 @@ class SdxlSettings(Frozen):
     sdxl_refiner_high_aesthetic_score: Annotated[
         Score, Number(label="High aesthetic score", info="What the refiner is told of the prompt, 0 to 10.")
     ] = 6.0
+    hires_fix_refiner_pass: Annotated[
+        Literal["first pass", "second pass", "both passes"],
+        Dropdown(label="Refiner with hires fix", info="In which of the two passes it takes over."),
+    ] = "second pass"
+    refiner_switch_by_sample_steps: Annotated[
+        bool, Checkbox(label="Refiner by steps", info="Switch after a share of the steps instead of the model's timesteps, as A1111 before 1.8.")
+    ] = False
     sdxl_clip_l_skip: Annotated[
         bool, Checkbox(label="Clip skip in SDXL", info="Clip skip counts for SDXL's first text encoder as well. It changes pictures.")
     ] = False

@@ -55,6 +55,7 @@ SECTIONS = (
     )),
     Section("sdxl", "Stable Diffusion XL", (
         "sdxl_crop_top", "sdxl_crop_left", "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score", "sdxl_clip_l_skip",
+        "hires_fix_refiner_pass",
     )),
     Section("sampler-params", "Sampler parameters", (
         "hide_samplers", "hide_schedulers", "eta_ancestral", "eta_ddim", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise",
@@ -67,6 +68,7 @@ SECTIONS = (
     )),
     Section("compatibility", "Compatibility", (
         "auto_backcompat", "use_old_scheduling", "use_old_hires_fix_width_height", "use_old_karras_scheduler_sigmas", "enable_quantization",
+        "refiner_switch_by_sample_steps",
     )),
     Section("infotext", "Infotext", (
         "enable_pnginfo", "easel_request_in_png", "add_model_name_to_info", "add_model_hash_to_info", "add_vae_name_to_info",

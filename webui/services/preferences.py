@@ -84,11 +84,11 @@ def form_values(checkpoint: Checkpoint | None) -> dict[str, Any]:
     return {"prompt": next(iter(suggests.prompts), ""), **suggests.model_dump(exclude=NOT_IN_FORM, exclude_none=True)}
 
 
-def settle_vae(settings: PictureSettings, checkpoint: Checkpoint, files: list[ModelFile]) -> PictureSettings:
-    """The settings with the checkpoint's preferred VAE where that one counts (a1111: `sd_vae_overrides_per_model_preferences`). Raises `RequestError`
-    when the one that counts is not there."""
+def settle_vae(settings: PictureSettings, checkpoint: Checkpoint, files: list[ModelFile], asked: bool = False) -> PictureSettings:
+    """The settings with the checkpoint's preferred VAE where that one counts (A1111's `sd_vae_overrides_per_model_preferences`). One that the request
+    itself `asked` for counts always. Raises `RequestError` when the one that counts is not there."""
     preferred = checkpoint.suggests.vae if checkpoint.suggests else None
-    if preferred and (settings.sd_vae == AUTOMATIC or not settings.sd_vae_overrides_per_model_preferences):
+    if preferred and not asked and (settings.sd_vae == AUTOMATIC or not settings.sd_vae_overrides_per_model_preferences):
         settings = settings.revise(sd_vae=preferred)
     choose_vae(settings.sd_vae, checkpoint, files)
     return settings

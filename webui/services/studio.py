@@ -16,7 +16,7 @@ from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.backend.vae_choice import vae_names
 from webui.engine.hires import check_hires
-from webui.engine.plan import check_prompts
+from webui.engine.plan import check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
@@ -158,7 +158,7 @@ class Studio:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
         checkpoint = self._parts.preferences.with_kept(self._parts.catalog.get(request.checkpoint))
-        snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"))
+        snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"), asked="sd_vae" in request.settings)
         check_hires(request, self.registries, snapshot)
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
@@ -186,11 +186,11 @@ class Studio:
                 raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
         if tuple(style.name for style in request.style_texts) != request.styles:  # a job that was queued before brings its own
             request = request.revise(style_texts=self._parts.styles.named(request.styles))
-        name = request.checkpoint or self.default_checkpoint()
-        if not name:
+        if not (name := request.checkpoint or self.default_checkpoint()):
             folder = self._parts.folders.models / "Stable-diffusion"
             raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
-        return request.revise(checkpoint=self._parts.catalog.get(name).name)
+        others = {field: item.name for field, item in further_checkpoints(request, self._parts.catalog.get).items()}
+        return request.revise(checkpoint=self._parts.catalog.get(name).name, **others)
 
     def _check_picture(self, ref: ImageRef, field: str) -> None:
         try:

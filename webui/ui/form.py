@@ -45,6 +45,9 @@ class Form:
         self.loads: list[tuple[Callable[..., Any], list[Control], Component]] = []
         """What is to be asked once when a page opens: action, its inputs, the component that shows the answer."""
 
+        self.catalog_changed: list[Callable[..., Any]] = []
+        """Events that say that the list of checkpoints is another one."""
+
     def place(self, name: str, **look: Any) -> Control:
         """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""
         field = self.request.model_fields[name]

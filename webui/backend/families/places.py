@@ -20,7 +20,7 @@ class Place:
 
 _MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
     "unet": (
-        ("ldm", "input_blocks.0.0.weight", ("model.diffusion_model.", "diffusion_model.", "")),
+        ("ldm", "input_blocks.0.0.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
         ("module", "down_blocks.0.resnets.0.conv1.weight", ("unet.", "")),
     ),
     "vae": (

@@ -92,9 +92,11 @@ def _legacy_header(path: Path, data: bytes, size: int) -> Header:
 
 
 def _header(value: Any, machine: Machine) -> Header:
+    """Its notes are the texts beside the tensors (`name`, `sd_checkpoint_name`)."""
     notes = tensors(value, TensorNote)
     shapes = {name: note.shape for name, note in notes.items()}
-    return Header(shapes, {name: note.dtype for name, note in notes.items()}, {}, tuple(machine.inert))
+    texts = {key: item for key, item in value.items() if type(key) is str and type(item) is str} if isinstance(value, dict) else {}
+    return Header(shapes, {name: note.dtype for name, note in notes.items()}, texts, tuple(machine.inert))
 
 
 def tensors(value: Any, leaf: type) -> dict[str, Any]:

@@ -48,9 +48,11 @@ def read_header(path: Path, file: BinaryIO, start: bytes, size: int) -> Header:
             shapes[name] = shape = tuple(map(index, entry["shape"]))
             dtypes[name] = dtype = entry["dtype"]
             first, last = entry["data_offsets"]
-            bits = _BITS.get(dtype)
-            consistent &= 0 <= first <= last and min(shape, default=0) >= 0 and (bits is None or (last - first) * 8 == math.prod(shape) * bits)
-            end = max(end, last)
+            sound = 0 <= first <= last and (not shape or min(shape) >= 0)
+            if not sound or (dtype in _BITS and (last - first) * 8 != math.prod(shape) * _BITS[dtype]):
+                consistent = False
+            if last > end:
+                end = last
         end = index(end)
     except _DAMAGED as error:
         raise refusal(path, "is not a safetensors file, or its header is damaged", AGAIN) from error

@@ -25,21 +25,23 @@ ROUNDS = 3
 
 
 def enlarge(
-    components: Components, to: Enlarge, before: Tensor | Image.Image, *, show: bool, seed: int | None = None,
-    tell: Callable[[str], None] | None = None,
+    models: tuple[Callable[[], Components], Callable[[], Components]], to: Enlarge, before: Tensor | Image.Image, *, show: bool,
+    seed: int | None = None, tell: Callable[[str], None] | None = None,
 ) -> tuple[Tensor, Sequence[Image.Image]]:
     """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from.
 
     `before` is what the first pass left, (batch, channels, h, w), or a finished picture that stands for it. Pictures of latents are made where the
-    upscaler works on pictures, and where `show` asks for them. `seed`: see `enlarge_images`; `tell`: see `decode_picture`.
+    upscaler works on pictures, and where `show` asks for them. `models`: the one at work, which decodes, and that of the second pass, which encodes.
+    `seed`: see `enlarge_images`; `tell`: see `decode_picture`.
     """
+    now, take = models
     latent = to.upscaler.latent_mode is not None
     if isinstance(before, Image.Image):
         if latent:
-            return enlarge_latents(encode_image(components, before), to), [before]
-        return enlarge_images(components, [to_image(to_pixels(before))], to), [before]
-    images = [develop(components, one, tell) for one in before] if show or not latent else []
-    return enlarge_latents(before, to) if latent else enlarge_images(components, images, to, seed), images
+            return enlarge_latents(encode_image(take(), before), to), [before]
+        return enlarge_images(take(), [to_image(to_pixels(before))], to), [before]
+    images = [develop(now(), one, tell) for one in before] if show or not latent else []
+    return enlarge_latents(before, to) if latent else enlarge_images(take(), images, to, seed), images
 
 
 def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from webui.engine.prompt.networks import take_tags
 from webui.schema.model import FileKind, ModelFile
 
-LABELS: Mapping[FileKind, str] = {"lora": "LoRA", "hypernetwork": "hypernetwork", "embedding": "embedding", "vae": "VAE"}
+LABELS: Mapping[FileKind, str] = {
+    "lora": "LoRA", "hypernetwork": "hypernetwork", "embedding": "embedding", "vae": "VAE", "text_encoder": "text encoder",
+}
 TAGS: Mapping[str, FileKind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}
 """What the tags in a prompt are called."""
 

@@ -26,7 +26,7 @@ REQUEST_FIELDS = {
     "Seed resize from-2": "seed_resize_from_h", "CFG Rescale": "cfg_rescale", "CFG Rescale φ": "cfg_rescale", "CFG rescale": "cfg_rescale",
     "CFG Rescale phi": "cfg_rescale", "Denoising strength": "denoising_strength", "Hires prompt": "hr_prompt",
     "Hires negative prompt": "hr_negative_prompt", "Hires upscale": "hr_scale", "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y",
-    "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg",
+    "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg", "Refiner switch at": "refiner_switch_at",
 }  # fmt: skip
 """Key of the line → field of the request, where the request has it."""
 
@@ -40,12 +40,16 @@ SETTINGS = {
     "Beta schedule alpha": "beta_dist_alpha", "Beta schedule beta": "beta_dist_beta", "Beta scheduler alpha": "beta_dist_alpha",
     "Beta scheduler beta": "beta_dist_beta", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
     "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
+    "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps",
 }  # fmt: skip
 """Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
 
+SAME_CHECKPOINT = "Use same checkpoint"
+"""What the reader puts in where a line names none for the second pass."""
+
 QUIET = {
     "Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations", "Hires sampler",
-    "Hires schedule type", "Hires upscaler", "Lora hashes", "TI hashes", "VAE hash",
+    "Hires schedule type", "Hires upscaler", "Hires checkpoint", "Refiner", "Lora hashes", "TI hashes", "VAE hash",
 }  # fmt: skip
 """Keys that are used in another way, or only tell."""
 
@@ -76,6 +80,7 @@ def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[s
     _add_sampler(values, fields, known, comments)
     _add_hires(values, fields, known, comments)
     _add_checkpoint(values, fields, known, comments)
+    _add_refiner(values, fields, known, comments)
     if known.files is not None:
         comments += name_missing(str(fields.get("Prompt", "")), fields, known.files)
     settings = _settings(fields, known, comments)
@@ -142,6 +147,9 @@ def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, 
         return
     if values.get("hr_cfg") == values.get("cfg_scale"):
         values.pop("hr_cfg", None)
+    other = str(fields.get("Hires checkpoint", SAME_CHECKPOINT))
+    if other != SAME_CHECKPOINT:
+        values["hr_checkpoint_name"] = _further(other, "the second pass", known, comments)
     if known.samplers and known.schedulers:
         sampler, scheduler = hires_names_of_infotext({key: str(value) for key, value in fields.items()})
         values["hr_sampler"] = "" if sampler in (SAME_SAMPLER, values.get("sampler")) else sampler
@@ -152,6 +160,26 @@ def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, 
     else:
         values["hr_upscaler"] = "Lanczos"
         comments.append(f"There is no upscaler “{name[:80]}” here; Lanczos is taken.")
+
+
+def _add_refiner(values: dict[str, Any], fields: Mapping[str, Any], known: Known, comments: list[str]) -> None:
+    """A line without a refiner switches it off; one that is not here cannot be used."""
+    named = str(fields.get("Refiner", ""))
+    if named in ("", "None"):
+        values.pop("refiner_switch_at", None)
+        return
+    values["refiner_checkpoint"] = _further(named, "the refiner", known, comments)
+    values["enable_refiner"] = bool(values["refiner_checkpoint"])
+
+
+def _further(title: str, role: str, known: Known, comments: list[str]) -> str:
+    """The checkpoint here that a line calls `name [hash]`, or none."""
+    name, _, short = title.removesuffix("]").partition(" [")
+    by_hash = next((item for item in known.checkpoints if len(short) >= 10 and (item.sha256 or "").startswith(short.lower())), None)
+    found = by_hash or next((item for item in known.checkpoints if name and name.lower() in (item.stem.lower(), item.name.lower())), None)
+    if found is None:
+        comments.append(f"The checkpoint “{title[:200]}” of {role} is not here; it is left out.")
+    return found.name if found else ""
 
 
 def refit(request: Txt2Img, fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:

@@ -27,6 +27,7 @@ def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
             relist = gr.Button("", elem_id="easel_relist_checkpoints", elem_classes="out-of-sight")
         gr.HTML("", elem_id="easel_tools", padding=False)
     gr.HTML("", elem_id="easel_notices", padding=False)
+    form.catalog_changed.append(relist.click)
     reread = partial(list_checkpoints, studio)
     listen(refresh.click, reread, inputs=[picker], outputs=[picker], preprocess=False, js=RESCAN)
     for trigger in (relist.click, page.load):

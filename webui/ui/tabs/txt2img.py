@@ -15,6 +15,7 @@ from webui.services.studio import Studio
 from webui.ui.form import Choices, Form
 from webui.ui.parts.hires import place_hires
 from webui.ui.parts.listen import listen
+from webui.ui.parts.refiner import place_refiner
 from webui.ui.translations import word
 
 TAB = "txt2img"
@@ -28,6 +29,11 @@ def checkpoint_choices(studio: Studio) -> Choices:
         title = item.stem if short else item.title
         found.append((title if item.error is None else f"⚠ {title}", item.name))
     return found or [("—", "")]
+
+
+def further_choices(studio: Studio, none: str) -> Choices:
+    """The same for a checkpoint beside the first: there may be none, and then the list says `none`."""
+    return [(word(none), ""), *((title, name) for title, name in checkpoint_choices(studio) if name)]
 
 
 def style_choices(studio: Studio) -> Choices:
@@ -49,6 +55,8 @@ def make_form(studio: Studio) -> Form:
         Txt2Img, TAB, studio.host,
         {
             "checkpoints": lambda: checkpoint_choices(studio),
+            "hires_checkpoints": lambda: further_choices(studio, "same_checkpoint"),
+            "refiners": lambda: further_choices(studio, "no_checkpoint"),
             "samplers": lambda: [(name, name) for name in registries.samplers],
             "schedulers": lambda: [(name, name) for name in registries.schedulers],
             "upscalers": lambda: [(name, name) for name in registries.upscalers],
@@ -139,6 +147,7 @@ def _place_settings(form: Form, studio: Studio) -> None:
     listen(swap.click, inputs=[width, height], outputs=[width, height], js="(width, height) => [height, width]")
     _place_guidance(form)
     place_hires(form, studio, TAB)
+    place_refiner(form, studio, TAB)
     with gr.Row(elem_id=f"{TAB}_seed_row"):
         seed = form.place("seed", min_width=120, scale=4)
         randomise = gr.Button("🎲", elem_id=f"{TAB}_random_seed", elem_classes="tool", min_width=40)

@@ -17,7 +17,7 @@
   easel.answered = (answer) => { easel.early = answer; };
   easel.showScript = () => {};
   easel.reuseSeed = (seed) => seed;
-  easel.openHires = easel.enlarge = () => {};
+  easel.openPanel = easel.enlarge = () => {};
   easel.rescan = () => {};
   easel.applyStyles = (...texts) => texts;
   easel.read = () => {};

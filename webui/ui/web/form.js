@@ -13,7 +13,7 @@ export function mountForm() {
   easel.answered = answered;
   easel.showScript = showScript;
   easel.reuseSeed = (seed) => shown()?.seed ?? seed;
-  easel.openHires = openHires;
+  easel.openPanel = openPanel;
   easel.enlarge = enlarge;
   easel.rescan = () => post('checkpoints/refresh').then(loadCheckpoints).catch((error) => toast(error.info, 'error'));
   showScript(easel.draft.script || '');
@@ -68,11 +68,11 @@ export async function loadCheckpoints() {
   change({ checkpoints: await get('checkpoints').catch(() => state.checkpoints) });
 }
 
-// ---- hires fix
+// ---- panels with a switch: hires fix, refiner
 
 // Switched on, its fields show; switched off they stay as they are.
-function openHires(on) {
-  const head = byId('txt2img_hr')?.querySelector('button.label-wrap');
+function openPanel(id, on) {
+  const head = byId(id)?.querySelector('button.label-wrap');
   if (on && head && !head.classList.contains('open')) head.click();
 }
 

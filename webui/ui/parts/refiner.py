@@ -1,0 +1,42 @@
+"""Further checkpoints in the form: A1111's "Refiner", an accordion whose heading carries the switch, and lists that follow the files on disk."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from webui.services.studio import Studio
+from webui.ui.form import Choices, Form
+from webui.ui.parts.listen import listen
+from webui.ui.translations import word
+
+
+def place_refiner(form: Form, studio: Studio, tab: str) -> None:
+    """Lay it out and wire it. What is set in there is used only with the switch on."""
+    with gr.Column(elem_id=f"{tab}_enable_box", elem_classes="switch-box"):
+        with gr.Row(elem_id=f"{tab}_enable_head", elem_classes="switch-head"):
+            switch = form.place("enable_refiner", container=False, min_width=40)
+        with gr.Accordion(word("refiner"), open=False, elem_id=f"{tab}_enable", elem_classes="switched"), gr.Row():
+            place_further(form, studio, "refiner_checkpoint", min_width=200)
+            form.place("refiner_switch_at", min_width=200)
+    assert isinstance(switch, gr.Checkbox)
+    listen(switch.input, inputs=[switch], js=f"(on) => window.easel.openPanel('{tab}_enable', on)")
+
+
+def place_further(form: Form, studio: Studio, name: str, **look: Any) -> None:
+    """The list of a field that names another checkpoint; it is read again when a page opens and when the files have changed."""
+    picker = form.place(name, **look)
+    assert isinstance(picker, gr.Dropdown)
+    first = form.sources["refiners" if name == "refiner_checkpoint" else "hires_checkpoints"]
+    reread = partial(list_further, first)
+    form.loads.append((reread, [picker], picker))
+    for trigger in form.catalog_changed:
+        listen(trigger, reread, inputs=[picker], outputs=[picker], preprocess=False)
+
+
+def list_further(source: Any, chosen: str | None) -> dict[str, Any]:
+    """The list as it is now; the choice stays while its file is there."""
+    choices: Choices = source()
+    return gr.update(choices=choices, value=chosen if chosen in {value for _, value in choices} else "")
