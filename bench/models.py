@@ -131,7 +131,7 @@ def write_configs(folder: Path, config: SdConfig) -> Path:
 
 def measure_load(table: Table, path: Path, configs: Path, dtype: torch.dtype, repeats: int) -> None:
     """Both loaders in turns; the least time of each, the peak of ours. Compared by CPU seconds, which other processes on the machine touch little."""
-    least, wall, peak = {"ours": float("inf"), "bare": float("inf")}, float("inf"), 0
+    least, wall, peak, before = {"ours": float("inf"), "bare": float("inf")}, float("inf"), 0, private()
     ways: dict[str, Callable[[], object]] = {"bare": lambda: bare(path, dtype, configs), "ours": lambda: ours(path, dtype)}
     for _ in range(repeats + 1):  # the first round reads the file into the page cache
         for name, load in ways.items():
@@ -151,7 +151,7 @@ def measure_load(table: Table, path: Path, configs: Path, dtype: torch.dtype, re
         if same:
             table.add(f"load {words}", wall, 0.5, "s")
         table.add(f"load {words}: private memory of the process at its peak", peak / GB, 0.6 if same else 2.6, "GB")
-    table.note(f"{path.stat().st_size / GB:.2f} GB, page cache warm, least of {repeats}:"
+    table.note(f"{path.stat().st_size / GB:.2f} GB, page cache warm, private memory before {before / GB:.2f} GB, least of {repeats}:"
                f" ours {least['ours']:.2f} CPU s, diffusers {least['bare']:.2f} CPU s")
 
 

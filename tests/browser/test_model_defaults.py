@@ -79,6 +79,6 @@ def test_the_vae_can_stand_at_the_top(open_page: Open, server: Server) -> None:
     page = open_page()
     picker = page.locator("#setting_sd_vae select")
     expect(picker).to_have_value("Automatic")
-    picker.select_option("None")
-    page.wait_for_function("fetch('api/v1/settings').then((answer) => answer.json()).then((values) => values.sd_vae === 'None')")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        picker.select_option("None")
     assert server.get("settings")["sd_vae"] == "None"

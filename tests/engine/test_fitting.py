@@ -70,7 +70,7 @@ def test_the_estimate_is_told_first(fresh: Runtime) -> None:
     run(fresh, report=steps.append)
     assert steps[0].phase == "loading"
     assert steps[0].note.startswith("needs about 0.0 of ")
-    assert {step.note for step in steps if step.phase == "sampling"} == {""}
+    assert {step.note for step in steps} == {steps[0].note}  # and all the time: loading may take no time at all
 
 
 def test_a_plan_is_as_large_as_its_largest_pass(fresh: Runtime) -> None:

@@ -34,6 +34,7 @@ class _Components:
     def __init__(self) -> None:
         self.autoencoder = _LinearVae()
         self.device = type("Device", (), {"device": torch.device("cpu")})()
+        self.modules = {"vae": torch.nn.Identity()}
 
 
 def test_map_is_found_for_a_linear_vae() -> None:

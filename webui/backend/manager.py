@@ -264,7 +264,7 @@ class ModelManager:
         for held in gone:
             held.module = GONE
         if any(module() is not None for module in modules):
-            gc.collect()  # something in it refers to itself, or somebody has it still; the search takes half a second in a large process
+            gc.collect()  # something in it refers to itself, or somebody has it still; the search goes through the whole process
         if gone:
             self.device.free_memory()
 

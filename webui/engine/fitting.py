@@ -18,9 +18,6 @@ from webui.schema.machine import DeviceOptions
 
 log = logging.getLogger(__name__)
 
-BEGINNINGS = ("loading", "encoding")
-"""Phases that tell the whole estimate; the later ones only what is out of the ordinary."""
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -84,7 +81,7 @@ def _noting(tools: RunTools, fitted: Fit) -> RunTools:
     """The tools with the estimate in every report."""
 
     def report(step: Step) -> None:
-        tools.report(replace(step, note=fitted.estimate.line if step.phase in BEGINNINGS else fitted.estimate.way.words))
+        tools.report(replace(step, note=fitted.estimate.line))
 
     return replace(tools, report=report)
 

@@ -33,7 +33,7 @@ class Step:
     """Share of this batch's work that is done, 0 … 1, where steps are not all equally dear; None = step / steps."""
 
     note: str = ""
-    """What the person may want to know of how it is done: the memory it is expected to need, or how it is made to fit."""
+    """What the person may want to know of how it is done: the memory it is expected to need, and how it is made to fit."""
 
 
 def _no_pictures(ref: ImageRef) -> Image.Image:

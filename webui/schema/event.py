@@ -26,7 +26,7 @@ class Progress(Frozen):
     """`loading`, `encoding`, `sampling`, `decoding` or `saving`."""
 
     note: str = ""
-    """The memory that the run is expected to need, or what is out of the ordinary in how it is done."""
+    """The memory that the run is expected to need, and how it is made to fit."""
 
 
 class Preview(Frozen):
