@@ -122,8 +122,10 @@ def bare(path: Path, dtype: torch.dtype, configs: Path) -> object:
 def write_configs(folder: Path, config: SdConfig) -> Path:
     """What diffusers wants to know of the modules."""
     modules = build_modules(config)
-    for name in ("unet", "vae", "text_encoder"):
-        getattr(modules, name).save_config(folder / name) if name != "text_encoder" else modules.text_encoder.config.save_pretrained(folder / name)
+    modules.unet.save_config(folder / "unet")
+    modules.vae.save_config(folder / "vae")
+    assert modules.text_encoder is not None
+    modules.text_encoder.config.save_pretrained(folder / "text_encoder")
     return folder
 
 

@@ -28,7 +28,7 @@ from webui.services.infotext import files, stealth
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.foreign import read_comfyui
 from webui.services.infotext.reader import ReadOptions
-from webui.services.infotext.restore import Known, find_sampler
+from webui.services.infotext.restore import Known, find_sampler, refit
 from webui.services.infotext.stealth import read_stealth
 from webui.services.infotext.writer import write_infotext
 
@@ -390,6 +390,45 @@ def test_a_second_pass_comes_back_from_the_line(change: dict[str, Any]) -> None:
     found = read_metadata(line.encode(), known)
     assert found.request == request
     assert found.comments == ()
+
+
+OTHER = CHECKPOINT.revise(name="other.safetensors", sha256="b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        ({"enable_refiner": True, "refiner_checkpoint": OTHER.name, "refiner_switch_at": 0.65}, {}),
+        ({"enable_refiner": True, "refiner_checkpoint": OTHER.name}, {"refiner_switch_by_sample_steps": True}),
+        ({"enable_refiner": True, "refiner_checkpoint": OTHER.name, "enable_hr": True}, {"hires_fix_refiner_pass": "both passes"}),
+        ({"enable_hr": True, "hr_checkpoint_name": OTHER.name}, {}),
+    ],
+    ids=str,
+)
+def test_further_checkpoints_come_back_from_the_line(change: dict[str, Any], settings: dict[str, Any]) -> None:
+    request = Txt2Img(prompt="a cat", seed=5, checkpoint=CHECKPOINT.name).revise(**change)
+    plan = make_plan(request, CHECKPOINT, REGISTRIES, settings=PictureSettings(**settings), find=lambda name, field: OTHER)
+    line = write_infotext(plan, 0, CHECKPOINT.sha256)
+    known = Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(CHECKPOINT, OTHER), upscalers=UPSCALERS)
+    found = read_metadata(line.encode(), known)
+    assert found.request == request.revise(settings=settings)
+    assert found.comments == ()
+    renamed = Known(samplers=SAMPLERS, schedulers=SCHEDULES, checkpoints=(CHECKPOINT, OTHER.revise(name="new.ckpt")), upscalers=UPSCALERS)
+    again = read_metadata(line.encode(), renamed).request
+    assert again is not None and "new.ckpt" in (again.refiner_checkpoint, again.hr_checkpoint_name)
+
+
+def test_a_further_checkpoint_that_is_not_here_is_named() -> None:
+    extra = "Denoising strength: 0.4, Hires upscale: 2, Hires checkpoint: gone [0123456789], Refiner: lost, Refiner switch at: 0.6"
+    found = read_metadata(f"{LINE}, {extra}".encode(), KNOWN)
+    assert found.request is not None and not found.request.enable_refiner and found.request.hr_checkpoint_name == ""
+    for words in ("“gone [0123456789]” of the second pass is not here", "“lost” of the refiner is not here"):
+        assert any(words in comment for comment in found.comments)
+    own = Txt2Img(
+        checkpoint=CHECKPOINT.name, enable_refiner=True, refiner_checkpoint="sub/lost.safetensors", enable_hr=True, hr_checkpoint_name="x.ckpt",
+    )
+    fitted, comments = refit(own, {}, KNOWN)
+    assert (fitted.enable_refiner, fitted.hr_checkpoint_name, len(comments)) == (False, "", 2)
 
 
 def test_sizes_of_the_oldest_hires_fix_come_back() -> None:

@@ -34,7 +34,7 @@ from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
 from tools.demo_model.workers import Gradients, Workers
 from webui.backend.families.sd_config import SdConfig
-from webui.backend.families.sd_modules import build_text_encoder, build_unet, scaled_linear_alphas
+from webui.backend.families.sd_modules import build_clip, build_unet, scaled_linear_alphas
 
 DROPPED = 0.1
 """Share of captions that are replaced by the empty one, for classifier-free guidance."""
@@ -179,7 +179,7 @@ def weigh(ratio: Tensor) -> Tensor:
 
 def load_text_encoder(folder: Path, config: SdConfig = DEMO) -> CLIPTextModel:
     """The text encoder of FOLDER/text.pt. Raises `FileNotFoundError` before there is one."""
-    encoder = build_text_encoder(config.text_encoder)
+    encoder = build_clip(config.texts["text_encoder"])
     encoder.load_state_dict(need_state(folder / "text.pt")["encoder"])
     return encoder.requires_grad_(False).eval()
 
@@ -188,7 +188,7 @@ def smoke(folder: Path, minutes: float = 1.5, size: int = 64, scenes: int = 64) 
     """Every stage once in a toy size, `minutes` in all; gives the steps that each part took."""
     share = Limits(steps=150, minutes=minutes / 4, log_every=10)
     done = {"vae": VaeTraining(folder, SMOKE.vae, pictures=24, batch=4).run(share)}
-    done["text"] = TextTraining(folder, SMOKE.text_encoder, batch=32).run(share)
+    done["text"] = TextTraining(folder, SMOKE.texts["text_encoder"], batch=32).run(share)
     LatentCache(folder / "latents.f16", load_vae(folder, SMOKE), size).grow(scenes)
     done["inner"] = UNetTraining(folder, SMOKE, Recipe("inner", batch=8), size).run(share)
     rest = Limits(done["inner"] + 150, minutes / 4, log_every=10)

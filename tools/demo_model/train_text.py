@@ -26,7 +26,7 @@ from tools.demo_model.loop import Limits, load_state, save_atomically, train_loo
 from tools.demo_model.scene import make_scene
 from tools.demo_model.sizes import DEMO
 from webui.backend.families.sd_config import TextConfig
-from webui.backend.families.sd_modules import build_text_encoder
+from webui.backend.families.sd_modules import build_clip
 from webui.engine.prompt.tokens import END, START, encode
 
 RATE = 1.5e-3
@@ -47,10 +47,10 @@ def tokenize(texts: list[str], length: int = 77) -> Tensor:
 class TextTraining:
     """The text encoder, a linear head a slot, and their optimizer."""
 
-    def __init__(self, folder: Path, config: TextConfig = DEMO.text_encoder, batch: int = 128, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, config: TextConfig = DEMO.texts["text_encoder"], batch: int = 128, device: str = "cpu") -> None:
         torch.manual_seed(0)
         self.file, self.log, self.batch, self.device = folder / "text.pt", folder / "text.jsonl", batch, torch.device(device)
-        self.encoder: CLIPTextModel = build_text_encoder(config)
+        self.encoder: CLIPTextModel = build_clip(config)
         self.heads = nn.Linear(config.width, sum(CLASSES))
         self.first = 0
         state = load_state(self.file)

@@ -44,16 +44,15 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
     up = tuple("CrossAttnUpBlock2D" if attention else "UpBlock2D" for attention in reversed(config.attention))
     layers = [attention or 1 for attention in config.attention]
     layers[-1] = config.middle  # diffusers takes the middle's from the last level
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = {"attention_head_dim": config.heads, "transformer_layers_per_block": tuple(layers)}  # typed Any: see build_vae
     if config.described:
-        told = {
+        told |= {
             "addition_embed_type": "text_time", "addition_time_embed_dim": SIZE_WIDTH, "projection_class_embeddings_input_dim": config.described,
         }
     return UNet2DConditionModel(
         in_channels=config.latent_channels + config.picture_channels, out_channels=config.latent_channels, block_out_channels=config.channels,
-        down_block_types=down, up_block_types=up, layers_per_block=config.layers, attention_head_dim=config.heads,
-        cross_attention_dim=config.context, norm_num_groups=config.groups, transformer_layers_per_block=tuple(layers),
-        use_linear_projection=config.linear, **told,
+        down_block_types=down, up_block_types=up, layers_per_block=config.layers,
+        cross_attention_dim=config.context, norm_num_groups=config.groups, use_linear_projection=config.linear, **told,
     )
 
 
@@ -70,14 +69,22 @@ def build_vae(config: VaeConfig) -> AutoencoderKL:
 
 
 def build_text_encoder(config: TextConfig) -> TextModule:
-    """transformers' CLIP text encoder of these sizes."""
-    sizes = CLIPTextConfig(
+    """transformers' CLIP text encoder of these sizes, with its projection if it has one."""
+    return CLIPTextModelWithProjection(_clip_sizes(config)) if config.projection else build_clip(config)
+
+
+def build_clip(config: TextConfig) -> CLIPTextModel:
+    """The same without projection."""
+    return CLIPTextModel(_clip_sizes(config))
+
+
+def _clip_sizes(config: TextConfig) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=config.vocabulary, hidden_size=config.width, intermediate_size=config.inner, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, max_position_embeddings=config.positions,
         hidden_act="quick_gelu" if config.kind == "clip" else "gelu", projection_dim=config.projection or config.width,
         bos_token_id=END - 1, eos_token_id=END, pad_token_id=END,
     )
-    return CLIPTextModelWithProjection(sizes) if config.projection else CLIPTextModel(sizes)
 
 
 def builders(config: SdConfig) -> dict[str, Callable[[], nn.Module]]:

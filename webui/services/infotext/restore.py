@@ -192,6 +192,13 @@ def refit(request: Txt2Img, fields: Mapping[str, Any], known: Known) -> tuple[Tx
         if values["checkpoint"] and not comments:
             comments.append(f"The checkpoint {request.checkpoint} is here as {values['checkpoint']}.")
         request = request.revise(**values)
+    roles = (("refiner_checkpoint", request.enable_refiner, "the refiner"), ("hr_checkpoint_name", request.enable_hr, "the second pass"))
+    for name, used, role in roles:
+        wanted = getattr(request, name)
+        if used and wanted and known.checkpoints and all(item.name != wanted for item in known.checkpoints):
+            request = request.revise(**{name: _further(PurePosixPath(wanted).stem, role, known, comments)})
+    if request.enable_refiner and not request.refiner_checkpoint:
+        request = request.revise(enable_refiner=False)
     if known.files is not None:
         comments += name_missing(request.prompt, fields, known.files)
     return request, comments
