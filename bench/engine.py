@@ -20,8 +20,9 @@ from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend.catalog import Catalog
 from webui.backend.components import Components
 from webui.backend.device import Device
-from webui.backend.families import sd1
-from webui.backend.families.sd1_config import Sd1Config
+from webui.backend.families import sd
+from webui.backend.families.sd_config import SdConfig
+from webui.backend.families.sd_modules import build_modules, restore_buffers
 from webui.backend.manager import ModelManager
 from webui.backend.parts import ModelChoice, ModelPlan
 from webui.engine.generate import Workshop
@@ -84,15 +85,15 @@ class Bare:
 
 def random_full_model(checkpoint: Checkpoint, device: Device) -> Components:
     """SD 1.5's sizes with random weights, made in memory: 2 GB need not be written to disk for this. Values repeat, which costs nothing in time."""
-    modules = sd1.build_modules(Sd1Config())
+    modules = build_modules(SdConfig())
     block = torch.randn(2**22, generator=torch.Generator().manual_seed(0))
     for part, dtype in (("unet", device.dtype), ("vae", device.vae_dtype), ("text_encoder", device.dtype)):
         module = getattr(modules, part)
         weights = {name: _random_like(name, value, block).to(device.device, dtype) for name, value in module.state_dict().items()}
         module.load_state_dict(weights, assign=True)
         module.requires_grad_(False).eval()
-    sd1.restore_buffers(modules.text_encoder, device.device)
-    return sd1.as_components(modules, checkpoint, device)
+    restore_buffers(modules.parts["text_encoder"], device.device)
+    return sd.as_components(modules, checkpoint, device)
 
 
 def plan_full_model(choice: ModelChoice) -> ModelPlan:

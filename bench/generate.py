@@ -92,7 +92,7 @@ def pipeline(components: Components, request: Txt2Img) -> Callable[[], object]:
     )
     pipe.set_progress_bar_config(disable=True)
     with torch.inference_mode():
-        cond, uncond = (components.encode_text(torch.full((1, 77), token), 1) for token in (320, 321))
+        cond, uncond = (components.text_encoders[0].encode(torch.full((1, 77), token), 1).states for token in (320, 321))
 
     def make() -> object:
         with torch.inference_mode():

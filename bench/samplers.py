@@ -12,7 +12,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.table import Table, run
-from webui.backend.families.sd1 import scaled_linear_alphas
+from webui.backend.families.sd_modules import scaled_linear_alphas
 from webui.engine.course import load_function, make_course, make_table, sampler_options
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Guided

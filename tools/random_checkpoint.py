@@ -1,9 +1,9 @@
-"""Makes a checkpoint with random weights in genuine Stable Diffusion 1.x layout.
+"""Makes checkpoints with random weights, in the layouts that real ones have.
 
-    python tools/random_checkpoint.py PATH [--size tiny|full] [--seed N]
+    python tools/random_checkpoint.py PATH [--kind sd1|sd1-inpainting|sd2|sdxl|…] [--size tiny|full] [--layout ldm|diffusers|unet]
 
-`tiny` is a model of a few megabytes whose UNet runs in milliseconds, for tests and for a machine without models; `full` has exactly SD 1.5's sizes
-(2.1 GB), for measurements. The pictures are abstract, but they change with prompt and seed. Tensors are written one by one.
+`tiny` is a model of a few megabytes whose UNet runs in milliseconds, for tests and for a machine without models; `full` has exactly the family's
+sizes (SD 1.5: 2.1 GB), for measurements. The pictures are abstract, but they change with prompt and seed. Tensors of one file are written one by one.
 """
 
 from __future__ import annotations
@@ -13,36 +13,138 @@ import json
 import math
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from webui.backend.families.sd1 import as_convolution, build_modules, to_ldm_names
-from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config, TextConfig, UNetConfig, VaeConfig
+from webui.backend.families.ldm import LOGIT_SCALE, prefixes, read_part, to_ldm_weights
+from webui.backend.families.ldm_keys import UNET_PREFIX
+from webui.backend.families.places import find_part
+from webui.backend.families.sd_config import CONFIG_KEY, PRESETS, SdConfig, TextConfig, UNetConfig, VaeConfig
+from webui.backend.families.sd_modules import build_modules, builders
+from webui.backend.weights import open_weights
 
-TINY = Sd1Config(
-    unet=UNetConfig(channels=(32, 64), attention=(False, True), layers=1, heads=4, context=32, groups=16),
-    vae=VaeConfig(channels=(16, 16, 32, 32), layers=1, groups=8),
-    text_encoder=TextConfig(width=32, inner=64, layers=2, heads=2),
+Shapes = dict[str, tuple[int, ...]]
+
+_VAE = VaeConfig(channels=(16, 16, 32, 32), layers=1, groups=8)
+_CLIP = TextConfig(width=32, inner=64, layers=2, heads=2)
+_OPEN_CLIP = TextConfig(width=48, inner=64, layers=3, heads=3, kind="open_clip", projection=48, layer=2)
+
+TINY = SdConfig(
+    unet=UNetConfig(channels=(32, 64), attention=(False, True), layers=1, heads=4, context=32, groups=16), vae=_VAE, text_encoder=_CLIP,
 )
-SIZES = {"tiny": TINY, "full": Sd1Config()}
+_TINY_2 = SdConfig(
+    unet=UNetConfig(channels=(32, 64), attention=(1, 1), layers=1, heads=(2, 4), context=48, groups=16, linear=True), vae=_VAE,
+    text_encoder=_OPEN_CLIP, scheduler=PRESETS["sd2"].scheduler,
+)
+_TINY_XL = SdConfig(
+    unet=UNetConfig(
+        channels=(32, 64, 64), attention=(0, 1, 2), layers=1, heads=(2, 4, 4), context=80, groups=16, linear=True, described=48 + 6 * 256,
+    ),
+    vae=_VAE.revise(scaling=0.13025), text_encoder=_CLIP.revise(layer=2, normed=False), text_encoder_2=_OPEN_CLIP.revise(normed=False),
+)
+_TINY_REFINER = SdConfig(
+    unet=UNetConfig(
+        channels=(32, 64, 64), attention=(0, 1, 0), layers=1, heads=(2, 4, 4), context=48, groups=16, linear=True, described=48 + 5 * 256,
+    ),
+    vae=_TINY_XL.vae, text_encoder=None, text_encoder_2=_TINY_XL.text_encoder_2,
+)
+
+
+def _seeing(config: SdConfig, channels: int) -> SdConfig:
+    """The same, looking at a picture of so many channels."""
+    return config.revise(unet=config.unet.revise(picture_channels=channels))
+
+
+_BASES = {"tiny": {"sd1": TINY, "sd2": _TINY_2, "sdxl": _TINY_XL, "sdxl-refiner": _TINY_REFINER}, "full": dict(PRESETS)}
+_PICTURES = {"sd1-inpainting": 5, "sd1-edit": 4, "sd2-inpainting": 5, "sd2-depth": 1, "sdxl-inpainting": 5}
+KINDS: Mapping[str, Mapping[str, SdConfig]] = {
+    size: bases | {kind: _seeing(bases[kind.split("-")[0]], channels) for kind, channels in _PICTURES.items()} for size, bases in _BASES.items()
+}
+"""Sizes → kind → config. The family of a kind is the first part of its name, but for `sdxl-refiner`."""
 
 GAINS = {".attn2.to_v.": 4.0, ".attn2.to_out.": 2.0}
 """Spread of some weights against 1/sqrt(inputs): the text must be heard through an untrained attention, which averages over 77 tokens."""
 
 
-def write_checkpoint(path: Path, config: Sd1Config = TINY, seed: int = 0) -> Path:
-    """Write a float16 safetensors file with random weights; the same seed gives the same bytes. Holds one tensor at a time."""
-    modules = build_modules(config)
-    places = to_ldm_names(modules)
-    shapes = {}
-    for name, place in places.items():
-        part, _, key = place.partition("/")
-        shapes[name] = tuple(as_convolution(name, getattr(modules, part).state_dict()[key]).shape)
-    header: dict[str, object] = {"__metadata__": {"format": "pt", CONFIG_KEY: config.model_dump_json()}}
+def family_of(kind: str) -> str:
+    """The family of a kind."""
+    return kind if kind in PRESETS else kind.split("-")[0]
+
+
+def write_checkpoint(path: Path, config: SdConfig = TINY, seed: int = 0, *, stated: bool = True) -> Path:
+    """Write a float16 safetensors file with random weights in LDM's layout; the same seed gives the same bytes. Holds one tensor at a time.
+    `stated`: it tells its sizes."""
+    return _write(path, _shapes(config), seed, {CONFIG_KEY: config.model_dump_json()} if stated else {})
+
+
+def write_unet(path: Path, config: SdConfig = TINY, seed: int = 0, *, base: str = "", bare: bool = False) -> Path:
+    """The UNet alone: under LDM's prefix, or `bare` without one. `base`: the checkpoint that it says it belongs to."""
+    shapes = {name[len(UNET_PREFIX) :] if bare else name: shape for name, shape in _shapes(config).items() if name.startswith(UNET_PREFIX)}
+    return _write(path, shapes, seed, {CONFIG_KEY: config.model_dump_json()} | ({"easel.base": base} if base else {}))
+
+
+def write_folder(path: Path, config: SdConfig = TINY, seed: int = 0, *, family: str = "sd1", shards: int = 1) -> Path:
+    """A diffusers folder, float32 with the values of `write_checkpoint`; `shards`: files of the UNet."""
+    whole = write_checkpoint(path / "whole.safetensors", config, seed)
+    pipeline = "StableDiffusionXLPipeline" if config.unet.described else "StableDiffusionPipeline"
+    index: dict[str, object] = {"_class_name": pipeline, "_diffusers_version": "0.42.0", "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+    with open_weights(whole) as weights:
+        for name in prefixes(config):
+            shown, own = config, builders(config)[name]
+            if family == "sd2" and name == "text_encoder" and config.text_encoder is not None:
+                shown = config.revise(text_encoder=config.text_encoder.revise(layers=config.text_encoder.layers - 1, projection=0))
+                own = builders(shown)[name]
+            module, place = own(), find_part(weights.keys(), name, config.texts[name].kind if name in config.texts else "clip")
+            assert place is not None
+            values = {key: value.float().contiguous() for key, value in read_part(weights, place, shown, name, module.state_dict()).items()}
+            module.load_state_dict(values)
+            _save(path / name, module, values, shards if name == "unet" else 1)
+            index[name] = ["transformers" if name in config.texts else "diffusers", type(module).__name__]
+    whole.unlink()
+    prediction = {"v": "v_prediction"}.get(config.scheduler.prediction, "epsilon")
+    scheduler = {
+        "_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+        "num_train_timesteps": 1000, "prediction_type": prediction, "rescale_betas_zero_snr": config.scheduler.zero_snr,
+    }
+    for file, content in (("model_index.json", index), ("scheduler/scheduler_config.json", scheduler)):
+        (path / file).parent.mkdir(exist_ok=True)
+        (path / file).write_text(json.dumps(content))
+    return path
+
+
+def _save(folder: Path, module: nn.Module, values: Mapping[str, Tensor], shards: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = isinstance(module, PreTrainedModel)
+    config = module.config.to_json_string() if text else module.to_json_string()  # pyright: ignore[reportCallIssue]
+    (folder / "config.json").write_text(config)
+    # transformers 4 wrote every name of a text model behind `text_model.`, and so are the files that are in circulation
+    names = {name: f"text_model.{name}" if text and not name.startswith("text_") else name for name in values}
+    stem = "model" if text else "diffusion_pytorch_model"
+    if shards == 1:
+        save_file({names[name]: value for name, value in values.items()}, folder / f"{stem}.safetensors", {"format": "pt"})
+        return
+    places: dict[str, str] = {}
+    for number in range(shards):
+        file = f"{stem}-{number + 1:05}-of-{shards:05}.safetensors"
+        part = {names[name]: value for place, (name, value) in enumerate(values.items()) if place % shards == number}
+        save_file(part, folder / file, {"format": "pt"})
+        places |= dict.fromkeys(part, file)
+    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def _shapes(config: SdConfig) -> Shapes:
+    return {name: tuple(value.shape) for name, value in to_ldm_weights(build_modules(config)).items()}
+
+
+def _write(path: Path, shapes: Shapes, seed: int, metadata: dict[str, str]) -> Path:
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
     offset = 0
     for name, shape in shapes.items():
         size = 2 * math.prod(shape)
@@ -58,17 +160,19 @@ def write_checkpoint(path: Path, config: Sd1Config = TINY, seed: int = 0) -> Pat
     return path
 
 
-def _tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> Iterator[torch.Tensor]:
+def _tensors(shapes: Shapes, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     for name, shape in shapes.items():
         yield _tensor(name, shape, generator)
 
 
-def _tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def _tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Norms are the identity, biases zero, everything else normal with 1/sqrt(inputs), which keeps the scale from layer to layer."""
+    if not shape:
+        return torch.tensor(LOGIT_SCALE)
     if len(shape) == 1:
         return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
-    if "_embedding." in name:
+    if "_embedding" in name:
         return torch.randn(shape, generator=generator) * (1.0 if "token" in name else 0.2)
     gain = next((gain for part, gain in GAINS.items() if part in name), 1.0)
     return torch.randn(shape, generator=generator) * (gain / math.sqrt(math.prod(shape[1:])))
@@ -76,12 +180,19 @@ def _tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> to
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Makes a checkpoint with random weights in Stable Diffusion 1.x layout.")
+    parser = argparse.ArgumentParser(description="Makes a checkpoint with random weights.")
     parser.add_argument("path", type=Path)
-    parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
+    parser.add_argument("--kind", choices=sorted(KINDS["tiny"]), default="sd1")
+    parser.add_argument("--size", choices=sorted(KINDS), default="tiny")
+    parser.add_argument("--layout", choices=("ldm", "diffusers", "unet"), default="ldm")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    path = write_checkpoint(options.path, SIZES[options.size], options.seed)
+    config = KINDS[options.size][options.kind]
+    if options.layout == "diffusers":
+        write_folder(options.path, config, options.seed, family=family_of(options.kind))
+        print(options.path)
+        return
+    path = (write_unet if options.layout == "unet" else write_checkpoint)(options.path, config, options.seed)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

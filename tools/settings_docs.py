@@ -32,7 +32,7 @@ value that is not possible is named on the page and not used. “Save the form a
 
 def render() -> str:
     """The whole page."""
-    sources = {"samplers": [], "schedulers": [], "quicksettings": [CHECKPOINT_SETTING]}
+    sources = {"samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "quicksettings": [CHECKPOINT_SETTING]}
     parts = [HEAD]
     for section in describe_settings(sources):
         parts.append(f"\n## {section['title']}\n\n| key | meaning | values | default | counts |\n|---|---|---|---|---|\n")

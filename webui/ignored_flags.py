@@ -18,9 +18,8 @@ class IgnoredFlag(NamedTuple):
 
 _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("memory is managed by itself", "none",
-     ("--medvram --medvram-sdxl --lowvram --lowram --always-gpu --always-high-vram --always-normal-vram --always-low-vram --always-no-vram"
-     " --always-offload-from-vram --pin-shared-memory --cuda-malloc --cuda-stream --disable-model-loading-ram-optimization"
-      " --skip-load-model-at-start")),
+     ("--lowram --always-normal-vram --always-offload-from-vram --pin-shared-memory --cuda-malloc --cuda-stream"
+      " --disable-model-loading-ram-optimization --skip-load-model-at-start")),
     ("torch's scaled dot product attention is always used; --xformers is the other choice", "none",
      ("--opt-sdp-attention --opt-sdp-no-mem-attention --opt-sub-quad-attention --opt-split-attention --opt-split-attention-v1"
      " --opt-split-attention-invokeai --disable-opt-split-attention --force-enable-xformers --attention-split --attention-quad --attention-pytorch"

@@ -34,6 +34,7 @@ from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
+from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
 from webui.services.settings import SettingsStore
 from webui.services.shelf import ModelShelf
@@ -104,16 +105,16 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
+    files = make_files(folders, library)
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
-        waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None,
+        waiting=Waiting(folders.own / "drafts", hasher.ask) if hasher.enabled else None, vae_hash_of=files.hash if hasher.enabled else None,
     )
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
-        default=lambda: checkpoint or catalog.default(), images=images,
+        default=lambda: checkpoint or catalog.default(), images=images, files=files,
     )
-    files = make_files(folders, library)
     workshop = ModelWorkshop(catalog, files)
     file_work = FileExecutor(catalog, outputs.finish, workshop)
     workers = (Worker("device:0", queue, device, events.publish), Worker("cpu", queue, file_work, events.publish))
@@ -122,7 +123,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     studio = Studio(Parts(
         folders=folders, library=library, settings=settings, events=events, queue=queue, outputs=outputs, images=images,
         styles=StyleFile(folders.data / "styles.csv"), defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
-        hasher=hasher, files=files, shelf=shelf, watcher=watcher, checkpoint=checkpoint,
+        hasher=hasher, files=files, shelf=shelf, watcher=watcher, preferences=Preferences(folders.own / "models.json"), checkpoint=checkpoint,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

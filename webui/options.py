@@ -15,12 +15,19 @@ from typing import Literal, NoReturn
 from webui.ignored_flags import IGNORED, split_ignored
 from webui.schema.errors import ConflictError, RequestError
 from webui.schema.launch import LaunchOptions
-from webui.schema.machine import DeviceOptions
+from webui.schema.machine import DeviceOptions, MemoryMode
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PORT = 7860
 PORTS_TRIED = 100
 PRECISIONS: dict[str, Literal["auto", "full", "half"]] = {"autocast": "auto", "full": "full", "half": "half"}
+
+MEMORY_FLAGS: tuple[tuple[str, MemoryMode, str], ...] = (
+    ("--always-high-vram --always-gpu", "high", "everything stays on the GPU"),
+    ("--medvram --always-low-vram", "model offload", "one part of the model at a time on the GPU; default: by free memory"),
+    ("--lowvram --always-no-vram", "group offload", "layer by layer, slow"),
+)
+"""A1111's and Forge's flags of the same meaning, the mode, and the words of --help."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,7 +123,12 @@ def _make_parser() -> _Parser:
     add("--no-half-vae", action="store_true", help="32 bits for the VAE")
     add("--precision", choices=("full", "half", "autocast"), default="autocast", help="autocast: 16 bits where the device does them well")
     add("--xformers", action="store_true", help="xformers' attention on CUDA")
+    modes = parser.add_argument_group("graphics memory").add_mutually_exclusive_group()
+    for flag, mode, words in MEMORY_FLAGS:
+        modes.add_argument(*flag.split(), dest="memory", action="store_const", const=mode, default="auto", help=words)
+    modes.add_argument("--medvram-sdxl", action="store_true", help="--medvram for SDXL alone")
     add = parser.add_argument_group("behaviour").add_argument
+    add("--disable-mmap-load-safetensors", dest="whole_files", action="store_true", help="read model files whole instead of mapping them")
     add("--safe-mode", "--disable-all-extensions", "--disable-extra-extensions", action="store_true", help="load no extensions and no scripts")
     add("--no-hashing", action="store_true", help="never compute checkpoint hashes")
     return parser
@@ -152,6 +164,9 @@ def _device(given: argparse.Namespace) -> DeviceOptions:
         precision="full" if given.no_half else PRECISIONS[given.precision],
         full_vae=given.no_half_vae,
         xformers=given.xformers,
+        memory=given.memory,
+        medvram_sdxl=given.medvram_sdxl,
+        whole_files=given.whole_files,
     )
 
 

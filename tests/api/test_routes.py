@@ -369,3 +369,36 @@ def test_a_page_begins_with_what_the_default_checkpoint_suggests(client: TestCli
     client.put("/api/v1/defaults", json={"height": 640})
     form = client.get("/api/v1/page").json()["form"]
     assert form == {"prompt": {"value": "a red house"}, "width": {"value": 256}, "height": {"value": 640}, "cfg_scale": {"value": 5.0}}
+
+
+def test_what_is_kept_for_a_checkpoint(client: TestClient, data: Path) -> None:
+    """It is in the list, the page begins with it, and jobs without a VAE of their own carry it."""
+    (data / "models" / "VAE").mkdir()
+    (data / "models" / "VAE" / "soft.safetensors").touch()
+    values = {"steps": 7, "clip_skip": 2, "vae": "soft.safetensors"}
+    assert client.put("/api/v1/checkpoints/preferences", json={"checkpoint": "tiny", "values": values}).status_code == 200
+    listed = client.get("/api/v1/checkpoints").json()[0]["suggests"]
+    assert {name: value for name, value in listed.items() if value} == values
+    assert client.get("/api/v1/page").json()["form"]["steps"] == {"value": 7}
+    job = client.post("/api/v1/jobs", json={"prompt": "x"}).json()["id"]
+    assert client.get(f"/api/v1/jobs/{job}").json()["request"]["settings"] == {}
+    (data / "models" / "VAE" / "soft.safetensors").unlink()
+    refused = client.post("/api/v1/jobs", json={"prompt": "x"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "settings.sd_vae")
+    assert client.put("/api/v1/checkpoints/preferences", json={"checkpoint": "tiny", "values": None}).status_code == 200
+    assert client.get("/api/v1/checkpoints").json()[0]["suggests"] is None
+    assert client.put("/api/v1/checkpoints/preferences", json={"checkpoint": "tiny", "values": {"width": 7}}).status_code == 422
+    assert client.put("/api/v1/checkpoints/preferences", json={"checkpoint": "gone", "values": values}).status_code == 422
+
+
+def test_vaes_can_be_chosen(client: TestClient, studio: Studio, data: Path) -> None:
+    (data / "models" / "VAE").mkdir()
+    (data / "models" / "VAE" / "soft.safetensors").touch()
+    schema = {setting["key"]: setting for section in client.get("/api/v1/settings/schema").json() for setting in section["settings"]}
+    assert schema["sd_vae"]["choices"] == ["Automatic", "None", "soft.safetensors"]
+    job = client.post("/api/v1/jobs", json={"prompt": "x", "settings": {"sd_vae": "soft.safetensors"}}).json()["id"]
+    found, _ = studio.job(job)
+    assert found.settings.sd_vae == "soft.safetensors"
+    refused = client.post("/api/v1/jobs", json={"prompt": "x", "settings": {"sd_vae": "sofd.safetensors"}})
+    assert refused.status_code == 422
+    assert "soft.safetensors" in refused.json()["hint"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -14,6 +15,8 @@ import pytest
 from webui.backend import catalog as catalogs
 from webui.backend import hashing
 from webui.backend.catalog import Catalog
+from webui.backend.manager import FAMILIES
+from webui.backend.support import NAMES, RUNS
 from webui.schema.errors import ModelError, RequestError
 
 SD1 = {
@@ -40,7 +43,7 @@ def test_names_and_reasons(folder: Path, hashes) -> None:
     assert list(entries) == ["a-lora.safetensors", "empty.safetensors", "house.safetensors", "old.ckpt", "sub/Cat v2.safetensors"]
     assert entries["house.safetensors"].family == "sd1"
     assert entries["house.safetensors"].error is None
-    for name, words in (("a-lora.safetensors", "LoRA"), ("empty.safetensors", "empty"), ("old.ckpt", "not supported yet")):
+    for name, words in (("a-lora.safetensors", "LoRA"), ("empty.safetensors", "empty"), ("old.ckpt", "cut short")):
         assert words in (entries[name].error or "")
         assert entries[name].family is None
 
@@ -220,3 +223,146 @@ def test_refresh_while_others_read(folder: Path, hashes) -> None:
     for reader in readers:
         reader.join()
     assert failures == []
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are looked into from now on."""
+    read: list[str] = []
+    identify = catalogs.identify
+    monkeypatch.setattr(catalogs, "identify", lambda path: read.append(path.name) or identify(path))
+    return read
+
+
+def test_another_start_reads_nothing_that_is_known(folder: Path, hashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "index.json"
+    first = Catalog([folder], hashes, index)
+    house = first.get("house.safetensors")
+    first.sha256(house)
+    read = _counted(monkeypatch)
+    again = Catalog([folder], hashes, index)
+    assert again.checkpoints() == first.checkpoints()
+    assert again.get("house.safetensors").sha256 is not None
+    assert read == []
+    (folder / "house.yaml").write_text("model: {params: {parameterization: v}}")
+    assert Catalog([folder], hashes, index).get("sub/Cat v2.safetensors")
+    assert read == ["house.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"recognition": 1, "support": "", "entries": {"x": 3}}', bytes(range(256))])
+def test_a_damaged_index_costs_only_time(folder: Path, hashes, tmp_path: Path, content: bytes) -> None:
+    index = tmp_path / "index.json"
+    index.write_bytes(content)
+    assert Catalog([folder], hashes, index).get("house.safetensors").family == "sd1"
+    assert len(index.read_bytes()) > 300
+
+
+def test_an_index_that_cannot_be_written_costs_only_time(folder: Path, hashes, tmp_path: Path) -> None:
+    assert Catalog([folder], hashes, tmp_path / "no" / "such" / "folder.json").get("house.safetensors").family == "sd1"
+
+
+def test_what_can_be_run_is_part_of_the_index(folder: Path, hashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Catalog([folder], hashes, tmp_path / "index.json").checkpoints()
+    monkeypatch.setattr(catalogs, "RUNS", {})
+    read = _counted(monkeypatch)
+    Catalog([folder], hashes, tmp_path / "index.json").checkpoints()
+    assert len(read) == 5
+
+
+def test_a_thousand_files(tmp_path: Path, hashes, fake) -> None:
+    """2 s to read them, 0.2 s from the index, with room for a busy machine; CPU time of this process."""
+    first = fake(tmp_path / "models" / "0.safetensors", SD1)
+    for number in range(1, 1000):
+        shutil.copy(first, tmp_path / "models" / f"{number}.safetensors")
+    times = []
+    for _ in range(2):
+        catalog, started = Catalog([tmp_path / "models"], hashes, tmp_path / "index.json"), time.process_time()
+        assert len(catalog.checkpoints()) == 1000
+        times.append(time.process_time() - started)
+    assert times[0] < 4
+    assert times[1] < 0.6
+
+
+@pytest.fixture
+def diffusers_folder(folder: Path, fake) -> Path:
+    """sub/model.v2: a small SD 1 in diffusers' layout."""
+    path = folder / "sub" / "model.v2"
+    for name, config in {"unet": {"in_channels": 4}, "vae": {}, "text_encoder": {}}.items():
+        fake(path / name / ("model.safetensors" if name == "text_encoder" else "diffusion_pytorch_model.safetensors"), {"weight": (2, 2)})
+        (path / name / "config.json").write_text(json.dumps(config))
+    (path / "model_index.json").write_text(json.dumps({name: ["diffusers", "X"] for name in ("unet", "vae", "text_encoder")}))
+    return path
+
+
+def test_a_diffusers_folder_is_one_checkpoint(folder: Path, hashes, diffusers_folder: Path) -> None:
+    catalog = Catalog([folder], hashes)
+    entries = {entry.name: entry for entry in catalog.checkpoints()}
+    entry = entries["sub/model.v2"]
+    assert [name for name in entries if name.startswith("sub/")] == ["sub/Cat v2.safetensors", "sub/model.v2"]
+    assert (entry.family, entry.layout, entry.stem) == ("sd1", "diffusers", "model.v2")
+    assert "diffusers folder, which is not supported yet" in (entry.error or "")
+    files = sorted(diffusers_folder.rglob("*.safetensors"), key=lambda path: ["unet", "vae", "text_encoder"].index(path.parent.name))
+    assert entry.size == sum(path.stat().st_size for path in files)
+    assert catalog.sha256(entry) == hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    (diffusers_folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert catalog.refresh()
+    assert "vae is a folder without weights" in (next(entry for entry in catalog.checkpoints() if entry.name == "sub/model.v2").error or "")
+
+
+def test_shards_are_one_checkpoint(folder: Path, hashes, fake) -> None:
+    names = [f"big-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    keys = list(SD1)[::2]
+    for name, key in zip(names, keys, strict=True):
+        fake(folder / name, {key: SD1[key]})
+    (folder / "big.safetensors.index.json").write_text(json.dumps({"weight_map": dict(zip(keys, names, strict=True))}))
+    entries = {entry.name: entry for entry in Catalog([folder], hashes).checkpoints()}
+    entry = entries["big.safetensors.index.json"]
+    assert (entry.family, entry.stem) == ("sd1", "big")
+    assert not entries.keys() & set(names)
+    assert "without its VAE" in (entry.error or "")
+
+
+def test_a_loop_of_links_is_named(folder: Path, hashes) -> None:
+    (folder / "a.safetensors").symlink_to(folder / "b.safetensors")
+    (folder / "b.safetensors").symlink_to(folder / "a.safetensors")
+    entries = {entry.name: entry.error for entry in Catalog([folder], hashes).checkpoints()}
+    assert "cannot be read (Too many levels of symbolic links)" in (entries["a.safetensors"] or "")
+
+
+def test_an_unreadable_file_is_named_and_looked_at_again(folder: Path, hashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "house.safetensors"
+    opened = Path.open
+
+    def locked(self: Path, *arguments, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", locked)  # tests may run as root, whom no permission stops
+    catalog = Catalog([folder], hashes, tmp_path / "index.json")
+    with pytest.raises(ModelError, match="Permission denied"):
+        catalog.get("house.safetensors")
+    monkeypatch.setattr(Path, "open", opened)
+    assert catalog.get("house.safetensors").family == "sd1"
+    assert Catalog([folder], hashes, tmp_path / "index.json").get("house.safetensors").error is None
+
+
+def test_what_cannot_be_run_yet_says_so(folder: Path, hashes, fake) -> None:
+    inpainting = SD1 | {"model.diffusion_model.input_blocks.0.0.weight": (8, 9, 3, 3)}
+    xl = {name.replace("cond_stage_model.", "conditioner.embedders.0."): shape for name, shape in SD1.items()}
+    for name, shapes, family, words in (
+        ("fill", inpainting, "sd1", "Stable Diffusion 1 model (inpainting), which is not supported yet"),
+        ("xl", xl, "sdxl", "Stable Diffusion XL model, which is not supported yet"),
+        ("no-vae", dict(list(SD1.items())[::2]), "sd1", "without its VAE"),
+    ):
+        fake(folder / f"{name}.safetensors", shapes)
+        catalog = Catalog([folder], hashes)
+        with pytest.raises(ModelError, match="not supported yet") as caught:
+            catalog.get(name)
+        assert words in caught.value.message
+        assert caught.value.hint
+        assert next(entry for entry in catalog.checkpoints() if entry.stem == name).family == family
+
+
+def test_every_family_that_is_promised_is_loaded() -> None:
+    assert set(RUNS) == set(FAMILIES)
+    assert set(RUNS) <= set(NAMES)

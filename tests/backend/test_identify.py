@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from webui.backend.headers import read_header
-from webui.backend.identify import SUGGESTS_KEY, Identity, identify
+from webui.backend.identify import SUGGESTS_KEY, identify
 from webui.schema.errors import ModelError
 from webui.schema.model import Suggestions
 
@@ -41,13 +41,6 @@ def test_sd1(tiny_checkpoint: Path, tmp_path: Path, fake) -> None:
         ({"decoder.conv_in.weight": (4, 4, 3, 3), "decoder.conv_out.weight": (3, 4, 3, 3), "encoder.conv_in.weight": (4, 3, 3, 3)}, "a VAE"),
         ({"control_model.zero_convs.0.0.weight": (4, 4, 1, 1), "control_model.input_blocks.0.0.weight": (4, 4, 3, 3)}, "a ControlNet"),
         ({"emb_params": (2, 768)}, "an embedding"),
-        (SD1 | {UNET_IN: (8, 9, 3, 3)}, "inpainting"),
-        ({UNET_IN: (8, 4, 3, 3), CLIP: (10, 4)}, "without its VAE"),
-        ({UNET_IN: (8, 4, 3, 3), "cond_stage_model.model.token_embedding.weight": (10, 4)}, "Stable Diffusion 2"),
-        ({UNET_IN: (8, 4, 3, 3), "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight": (10, 4)}, "Stable Diffusion XL"),
-        ({"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": (4, 4)}, "Stable Diffusion 3"),
-        ({"double_blocks.0.img_attn.qkv.weight": (4, 4)}, "Flux"),
-        ({UNET_IN: (8, 4, 3, 3)}, "without its text encoder"),
         ({"words.weight": (2, 2)}, "not a model of a family known"),
         ({}, "not a model of a family known"),
     ],
@@ -101,10 +94,10 @@ def test_deeply_nested_header(tmp_path: Path) -> None:
     assert "damaged" in _message(path)
 
 
-def test_ckpt_is_not_supported_yet(tmp_path: Path) -> None:
+def test_a_ckpt_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "old.ckpt"
     path.write_bytes(b"anything")
-    assert "not supported yet" in _message(path)
+    assert "no model file of a format known" in _message(path)
 
 
 def test_a_file_that_vanished(tmp_path: Path) -> None:
@@ -126,4 +119,121 @@ def test_suggestions_of_a_file_are_read(tmp_path: Path, fake) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"width": 7}', '{"prompts": "no list"}', '{"other": 1}'])
 def test_nonsense_in_suggestions_does_not_cost_the_model(tmp_path: Path, fake, text: str) -> None:
-    assert identify(fake(tmp_path / "a.safetensors", SD1, {SUGGESTS_KEY: text})) == Identity("sd1")
+    identity = identify(fake(tmp_path / "a.safetensors", SD1, {SUGGESTS_KEY: text}))
+    assert (identity.family, identity.suggests) == ("sd1", None)
+
+
+@pytest.mark.parametrize(("notes", "prediction", "zero"), [
+    ({"modelspec.prediction_type": "v"}, "v", False), ({"modelspec.prediction_type": "epsilon", "ss_zero_terminal_snr": "True"}, "epsilon", True),
+    ({"modelspec.architecture": "stable-diffusion-v2-768-v"}, "v", False), ({"modelspec.prediction_type": "nonsense"}, None, False),
+])
+def test_notes_say_the_prediction(tmp_path: Path, fake, notes: dict[str, str], prediction: str | None, zero: bool) -> None:
+    identity = identify(fake(tmp_path / "a.safetensors", SD1, notes))
+    assert (identity.prediction, identity.zero_snr) == (prediction, zero)
+
+
+V2 = """
+model:
+  target: ldm.models.diffusion.ddpm.LatentDiffusion
+  params:
+    parameterization: "v"
+    unet_config: {target: x.UNetModel, params: {in_channels: 4, context_dim: 1024}}
+    cond_stage_config: {target: ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder}
+"""
+SGM = "model: {params: {denoiser_config: {params: {scaling_config: {target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling}}}}}"
+
+
+@pytest.mark.parametrize(("text", "prediction"), [
+    (V2.replace("1024", "768").replace("OpenCLIP", "CLIP"), "v"), ("model: {params: {parameterization: eps}}", "epsilon"), (SGM, "v"),
+    ("- just\n- a list", None), ("", None), ("model: {params: {parameterization: [v], unet_config: 3}}", None),
+])
+def test_a_yaml_beside_the_file_decides(tmp_path: Path, fake, text: str, prediction: str | None) -> None:
+    path = fake(tmp_path / "a.safetensors", SD1)
+    path.with_suffix(".yaml").write_text(text)
+    assert identify(path).prediction == prediction
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (V2, "that says sd2, the weights are sd1 base"), ("model: {params: {unet_config: {params: {in_channels: 9}}}}", "that says inpainting"),
+    ("a: [", "cannot be read as YAML"), ("model: !!python/object/apply:os.system [x]", "cannot be read as YAML"),
+    ("[" * 50_000, "cannot be read as YAML"),
+    ("x" * 200_000, "too long"),
+])
+def test_a_yaml_that_cannot_be_right_is_named(tmp_path: Path, fake, text: str, words: str) -> None:
+    path = fake(tmp_path / "a.safetensors", SD1)
+    path.with_suffix(".yaml").write_text(text)
+    with pytest.raises(ModelError, match=r"a\.yaml") as caught:
+        identify(path)
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+def test_formats_and_names_of_files_do_not_matter(tmp_path: Path, fake) -> None:
+    for name in ("a.sft", "b.ckpt", "c.bin"):
+        assert identify(fake(tmp_path / name, SD1)).family == "sd1"
+    unknown = fake(tmp_path / "x.safetensors", {"words.weight": (2, 2)})
+    assert "family known to Easel (1 tensors; the largest is words.weight (2 × 2)" in _message(unknown)
+
+
+def _folder(path: Path, fake, kind: str, configs: dict[str, dict], index: dict[str, list] | None = None) -> Path:
+    """A diffusers folder: a configuration and a tensor a module."""
+    for name, config in configs.items():
+        (path / name).mkdir(parents=True, exist_ok=True)
+        if name == "scheduler":
+            (path / name / "scheduler_config.json").write_text(json.dumps(config))
+            continue
+        (path / name / "config.json").write_text(json.dumps(config))
+        stem = "diffusion_pytorch_model" if name in ("unet", "transformer", "vae") else "model"
+        fake(path / name / f"{stem}.safetensors", {"weight": (2, 2)})
+    entries = {name: ["diffusers", "X"] for name in configs} | {"safety_checker": [None, None]} | (index or {})
+    (path / "model_index.json").write_text(json.dumps({"_class_name": kind, **entries}))
+    return path
+
+
+UNET = {"_class_name": "UNet2DConditionModel", "in_channels": 4, "cross_attention_dim": 768}
+EPSILON = {"prediction_type": "epsilon"}
+FOLDERS = [
+    ({"unet": UNET, "vae": {}, "text_encoder": {"hidden_act": "quick_gelu"}, "scheduler": EPSILON}, "sd1", "base", "epsilon"),
+    ({"unet": UNET | {"in_channels": 9}, "vae": {}, "text_encoder": {}, "scheduler": EPSILON}, "sd1", "inpainting", "epsilon"),
+    ({"unet": UNET | {"in_channels": 8}, "vae": {}, "text_encoder": {}, "scheduler": {}}, "sd1", "edit", None),
+    ({"unet": UNET | {"cross_attention_dim": 32}, "vae": {}, "text_encoder": {"hidden_act": "gelu"}, "scheduler": {"prediction_type": "v_prediction"}
+      }, "sd2", "base", "v"),
+    ({"unet": UNET | {"in_channels": 5, "use_linear_projection": True}, "vae": {}, "text_encoder": {}}, "sd2", "depth", None),
+    ({"unet": UNET | {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2048}, "vae": {}, "text_encoder": {}},
+     "sd2", "unclip-h", None),
+    ({"unet": UNET | {"addition_embed_type": "text_time"}, "vae": {}, "text_encoder": {}, "text_encoder_2": {}, "scheduler": EPSILON},
+     "sdxl", "base", "epsilon"),
+    ({"unet": UNET | {"addition_embed_type": "text_time"}, "vae": {}, "text_encoder_2": {}}, "sdxl-refiner", "base", None),
+    ({"transformer": {"_class_name": "FluxTransformer2DModel", "guidance_embeds": True}, "vae": {}, "text_encoder": {}}, "flux", "dev", "flow"),
+    ({"transformer": {"_class_name": "FluxTransformer2DModel", "in_channels": 384}, "vae": {}}, "flux", "fill", "flow"),
+    ({"transformer": {"_class_name": "SD3Transformer2DModel", "num_layers": 38}, "vae": {}}, "sd3", "large-3.5", "flow"),
+]
+
+
+@pytest.mark.parametrize(("configs", "family", "variant", "prediction"), FOLDERS)
+def test_diffusers_folders(tmp_path: Path, fake, configs: dict, family: str, variant: str, prediction: str | None) -> None:
+    identity = identify(_folder(tmp_path / "model", fake, "Pipeline", configs))
+    assert (identity.family, identity.variant, identity.prediction, identity.layout) == (family, variant, prediction, "diffusers")
+    assert set(identity.parts) == set(configs) - {"scheduler"}
+    assert identity.dtype == "F16"
+
+
+def test_zero_terminal_snr_of_a_folder(tmp_path: Path, fake) -> None:
+    configs = FOLDERS[0][0] | {"scheduler": {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}}
+    identity = identify(_folder(tmp_path / "model", fake, "Pipeline", configs))
+    assert (identity.prediction, identity.zero_snr) == ("v", True)
+
+
+def test_folders_that_are_damaged_or_foreign(tmp_path: Path, fake) -> None:
+    path = _folder(tmp_path / "model", fake, "KandinskyPipeline", {"prior": {}})
+    assert "KandinskyPipeline" in _message(path)
+    _folder(path, fake, "Pipeline", FOLDERS[0][0])
+    (path / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match="vae is a folder without weights"):
+        identify(path)
+    (path / "unet" / "config.json").write_text("[" * 100_000)
+    assert "damaged unet/config.json" in _message(path)
+    (path / "unet" / "config.json").write_text('{"in_channels": [4]}')
+    assert "damaged unet/config.json" in _message(path)
+    (path / "model_index.json").write_text("3")
+    assert "damaged model_index.json" in _message(path)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +22,10 @@ from tools.demo_model.scene import make_scene
 from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.thumbnail import start_as_thumbnail
 from tools.demo_model.train import Recipe, UNetTraining, smoke, weigh
+from tools.demo_model.train_decoder import DecoderTraining
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
-from webui.backend.families.sd1 import build_unet, build_vae
+from webui.backend.families.sd_modules import build_unet, build_vae
 from webui.backend.identify import identify
 
 SHORT = Limits(steps=4, log_every=2)
@@ -54,6 +58,57 @@ def test_a_half_trained_model_is_not_exported(tmp_path, folder):
     torch.save({**state, "stage": "inner"}, tmp_path / "unet.pt")
     with pytest.raises(ValueError, match="inner stage"):
         export(tmp_path, tmp_path / "demo.safetensors", SMOKE)
+
+
+def test_the_decoder_learns_further_and_the_encoder_stays(folder, tmp_path):
+    for name in ("vae.pt", "latents.f16"):
+        shutil.copy(folder / name, tmp_path / name)
+    before = load_vae(tmp_path, SMOKE)
+    assert DecoderTraining(tmp_path, SMOKE, batch=4, size=64).run(Limits(20, log_every=20)) == 20
+    after = load_vae(tmp_path, SMOKE)
+    pictures = to_tensor([make_scene(number) for number in range(4)], 64)
+    with torch.inference_mode():
+        latents = [vae.encode(pictures).latent_dist.mode() for vae in (before, after)]  # pyright: ignore[reportAttributeAccessIssue]
+        errors = [(vae.decode(latents[0]).sample - pictures).abs().mean().item() for vae in (before, after)]
+    assert torch.equal(*latents)
+    assert errors[1] < errors[0]
+
+
+def test_the_decoder_resumes_exactly(folder, tmp_path):
+    def train(path: Path, stop: int | None = None) -> dict[str, dict[str, torch.Tensor]]:
+        path.mkdir()
+        for name in ("vae.pt", "latents.f16"):
+            (path / name).symlink_to(folder / name)
+        if stop is not None:
+            training = DecoderTraining(path, SMOKE, batch=4, size=64)
+            training._crops = _ended_at(stop, training._crops)
+            assert training.run(Limits(4, log_every=2)) == stop
+        DecoderTraining(path, SMOKE, batch=4, size=64).run(Limits(4, log_every=2))
+        return torch.load(path / "decoder.pt", weights_only=True)
+
+    whole, parts = train(tmp_path / "whole"), train(tmp_path / "parts", stop=2)
+    for kind in ("weights", "average"):
+        for key, value in whole[kind].items():
+            torch.testing.assert_close(parts[kind][key], value, atol=1e-6, rtol=1e-5)
+
+
+def _ended_at(stop: int, crops: Callable[..., object]) -> Callable[..., Any]:
+    """SIGTERM comes while the last step before `stop` runs."""
+    def ending(step: int, *rest: object) -> object:
+        if step == stop - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return crops(step, *rest)
+
+    return ending
+
+
+def test_styles_have_their_share_of_a_batch(folder):
+    training = UNetTraining(folder, SMOKE, Recipe("whole", batch=12, easy=0.25, styled=0.5), 64)
+    numbers, _ = training._choose(3, torch.Generator().manual_seed(0))
+    styles = [training.scenes[number].style for number in numbers.tolist()]
+    assert styles[:3] == ["flat"] * 3
+    present = {scene.style for scene in training.scenes} - {"flat"}
+    assert set(styles[3:9]) == present
 
 
 def test_log_has_one_line_every_so_often(folder):

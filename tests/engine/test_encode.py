@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from webui.backend.components import Components
-from webui.backend.families.sd1 import encode_tokens
+from webui.backend.families.sd_modules import encode_text
 from webui.backend.parts import ModelChoice
 from webui.engine.emphasis import apply_emphasis
 from webui.engine.prompt.chunks import chunk_prompt
@@ -45,37 +45,38 @@ def encoded(components: Components) -> Iterator[list[int]]:
 
 def _by_hand(components: Components, text: str) -> tuple[torch.Tensor, torch.Tensor]:
     (chunk,) = chunk_prompt(text).chunks
-    return components.encode_text(torch.tensor([chunk.tokens]), 1), torch.tensor([chunk.weights])
+    return components.text_encoders[0].encode(torch.tensor([chunk.tokens]), 1).states, torch.tensor([chunk.weights])
 
 
 def test_weights_reach_the_encoding(components: Components) -> None:
     z, weights = _by_hand(components, "a (red:1.4) house")
     for mode, expected in (("Original", apply_emphasis(z, weights, "Original")), ("No norm", z * weights[..., None]), ("Ignore", z)):
         result = encode_texts(components, ("a (red:1.4) house",), PictureSettings(emphasis=mode))
-        torch.testing.assert_close(result["a (red:1.4) house"], expected[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(result["a (red:1.4) house"].states, expected[0], atol=1e-6, rtol=1e-5)
     literal = encode_texts(components, ("(red)",), PictureSettings(emphasis="None"))["(red)"]
-    torch.testing.assert_close(literal, encode_texts(components, ("\\(red\\)",), PLAIN)["\\(red\\)"])
+    torch.testing.assert_close(literal.states, encode_texts(components, ("\\(red\\)",), PLAIN)["\\(red\\)"].states)
 
 
 def test_texts_of_a_schedule_change_each_other_with_original_emphasis(components: Components) -> None:
     """A1111 takes the mean over all of them, each as often as it occurs."""
     texts = ("a (red:1.9) house", "tree", "tree")
     together, alone = encode_texts(components, texts, PLAIN), encode_texts(components, texts[:1], PLAIN)
-    assert not torch.allclose(together[texts[0]], alone[texts[0]], atol=1e-5)
+    assert not torch.allclose(together[texts[0]].states, alone[texts[0]].states, atol=1e-5)
     parts = [_by_hand(components, text) for text in texts]
     expected = apply_emphasis(torch.cat([z for z, _ in parts]), torch.cat([weights for _, weights in parts]), "Original")
     for text, value in zip(texts, expected, strict=True):
-        torch.testing.assert_close(together[text], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(together[text].states, value, atol=1e-6, rtol=1e-5)
     no_norm = PictureSettings(emphasis="No norm")
-    torch.testing.assert_close(encode_texts(components, texts, no_norm)[texts[0]], encode_texts(components, texts[:1], no_norm)[texts[0]])
+    together, alone = encode_texts(components, texts, no_norm), encode_texts(components, texts[:1], no_norm)
+    torch.testing.assert_close(together[texts[0]].states, alone[texts[0]].states)
 
 
 def test_shorter_texts_of_a_schedule_are_padded_with_empty_chunks(components: Components) -> None:
     long = "tree " * 80
     result = encode_texts(components, (long, "cat"), PLAIN)
-    empty = encode_texts(components, ("",), PLAIN)[""]
-    assert result[long].shape == result["cat"].shape == (154, 32)
-    torch.testing.assert_close(result["cat"][77:], empty, atol=1e-5, rtol=1e-4)
+    empty = encode_texts(components, ("",), PLAIN)[""].states
+    assert result[long].states.shape == result["cat"].states.shape == (154, 32)
+    torch.testing.assert_close(result["cat"].states[77:], empty, atol=1e-5, rtol=1e-4)
 
 
 def test_clip_skip_takes_an_earlier_layer(components: Components) -> None:
@@ -88,9 +89,9 @@ def test_clip_skip_takes_an_earlier_layer(components: Components) -> None:
         hook.remove()
     layers = [output[0] if isinstance(output, tuple) else output for output in outputs]
     for skip in range(1, len(layers) + 1):
-        torch.testing.assert_close(encode_tokens(encoder, tokens, skip), encoder.final_layer_norm(layers[-skip]))
-    torch.testing.assert_close(encode_tokens(encoder, tokens, 12), encoder.final_layer_norm(layers[0]))
-    assert not torch.equal(encode_tokens(encoder, tokens, 1), encode_tokens(encoder, tokens, 2))
+        torch.testing.assert_close(encode_text(encoder, tokens, skip).states, encoder.final_layer_norm(layers[-skip]))
+    torch.testing.assert_close(encode_text(encoder, tokens, 12).states, encoder.final_layer_norm(layers[0]))
+    assert not torch.equal(encode_text(encoder, tokens, 1).states, encode_text(encoder, tokens, 2).states)
 
 
 def test_what_is_remembered(components: Components, encoded: list[int]) -> None:

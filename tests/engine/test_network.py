@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from webui.backend.components import ModuleCall, Residuals
-from webui.backend.families.sd1 import scaled_linear_alphas
+from webui.backend.families.sd_modules import scaled_linear_alphas
 from webui.backend.parts import ModelChoice
 from webui.engine.conditioning import Conditioning
 from webui.engine.guidance import Guidance

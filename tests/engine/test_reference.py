@@ -12,7 +12,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from safetensors.torch import load_file
 
 from tools.random_checkpoint import TINY
-from webui.backend.families import sd1
+from webui.backend.families.sd_modules import build_text_encoder, build_unet, build_vae
 from webui.backend.parts import ModelChoice
 from webui.engine.prompt.tokens import encode
 from webui.engine.steps.postprocess import to_image
@@ -24,7 +24,7 @@ PROMPT, NEGATIVE, SEED, STEPS, CFG = "a red house", "blurry", 11, 6, 5.0
 def modules(tiny_checkpoint: Path) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
     """UNet, VAE and text encoder filled by diffusers' converters, not by ours."""
     weights = {key: value.float() for key, value in load_file(tiny_checkpoint).items()}
-    unet, vae, text = sd1.build_unet(TINY.unet), sd1.build_vae(TINY.vae), sd1.build_text_encoder(TINY.text_encoder)
+    unet, vae, text = build_unet(TINY.unet), build_vae(TINY.vae), build_text_encoder(TINY.text_encoder)
     unet.load_state_dict(convert_ldm_unet_checkpoint(dict(weights), dict(unet.config)))
     vae.load_state_dict(convert_ldm_vae_checkpoint(dict(weights), dict(vae.config)))
     prefix = "cond_stage_model.transformer.text_model."

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from webui.backend.families.sd1 import scaled_linear_alphas
+from webui.backend.families.sd_modules import scaled_linear_alphas
 from webui.engine.brownian import BrownianPath
 from webui.engine.course import load_function, make_course, make_table, sampler_options
 from webui.engine.faces import MaskedNetwork

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.golden import vectors
-from webui.backend.families.sd1 import scaled_linear_alphas
+from webui.backend.families.sd_modules import scaled_linear_alphas
 from webui.engine.course import load_function, make_course, make_table
 from webui.engine.plan import Pass, img2img_steps, make_plan
 from webui.engine.sampler_names import hires_names_of_infotext, names_of_infotext, sampler_and_schedule

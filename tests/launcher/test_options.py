@@ -111,11 +111,11 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
 
 
 def test_flags_of_a1111_without_a_meaning_here_are_named_and_skipped():
-    line = "--medvram --opt-sdp-attention --ngrok token --gradio-allowed-path a b --vae-dir=/x --port 5 --api --medvram"
+    line = "--lowram --opt-sdp-attention --ngrok token --gradio-allowed-path a b --vae-dir=/x --port 5 --api --lowram"
     options = parse_options(line.split())
     assert options.port == 5
     names = [note.partition(":")[0] for note in options.ignored]
-    assert names == ["--medvram", "--opt-sdp-attention", "--ngrok", "--gradio-allowed-path", "--vae-dir", "--api"]
+    assert names == ["--lowram", "--opt-sdp-attention", "--ngrok", "--gradio-allowed-path", "--vae-dir", "--api"]
     assert all(note.partition(": ")[2] for note in options.ignored)
 
 

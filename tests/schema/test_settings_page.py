@@ -12,7 +12,7 @@ from webui.schema.sections import SECTIONS, describe_settings, effect_of
 from webui.schema.settings import Settings
 from webui.schema.widgets import widget_of
 
-SOURCES = {"samplers": ["Euler"], "schedulers": ["Karras"], "quicksettings": ["sd_model_checkpoint"]}
+SOURCES = {"samplers": ["Euler"], "schedulers": ["Karras"], "vaes": ["Automatic", "None"], "quicksettings": ["sd_model_checkpoint"]}
 WORDS = Path(__file__).parents[2] / "webui" / "ui" / "web" / "i18n" / "settings"
 PLACED = [key for section in SECTIONS for key in section.settings]
 

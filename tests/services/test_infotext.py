@@ -10,6 +10,7 @@ from tests.services.conftest import CHECKPOINT, PaintEngine
 from webui import __version__
 from webui.engine.plan import make_plan
 from webui.schema.generation import Txt2Img
+from webui.schema.model import ModelFile
 from webui.schema.settings import PictureSettings
 from webui.services.infotext.line import quote
 from webui.services.infotext.writer import write_infotext
@@ -66,3 +67,13 @@ def test_what_the_plan_adds_stands_in_its_place(engine: PaintEngine) -> None:
 )
 def test_quote(value: object, expected: str) -> None:
     assert quote(value) == expected
+
+
+def test_a_vae_of_its_own_is_named(engine: PaintEngine) -> None:
+    vae = ModelFile(kind="vae", name="mse", path="/models/VAE/mse.safetensors", size=1, mtime=1)
+    plan = dataclasses.replace(make_plan(Txt2Img(prompt="x", seed=1, sampler="Euler"), CHECKPOINT, engine.registries), vae=vae)
+    line = write_infotext(plan, 0, "0" * 64, PictureSettings(fp8_storage="Enable"), vae_hash="ab" * 32)
+    assert "Model: some model, FP8 weight: Enable, VAE hash: ababababab, VAE: mse.safetensors, Version" in line
+    settings = PictureSettings(add_vae_name_to_info=False, add_vae_hash_to_info=False)
+    assert "VAE" not in write_infotext(plan, 0, "0" * 64, settings, vae_hash="ab" * 32)
+    assert "VAE" not in write_infotext(dataclasses.replace(plan, vae=None), 0, None, vae_hash="ab" * 32)

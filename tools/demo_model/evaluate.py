@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -32,7 +33,7 @@ from tools.demo_model.scene import STYLES, Scene, make_scene, make_unseen_scene,
 from tools.demo_model.world import draw
 from webui.backend.components import Components
 from webui.backend.device import choose_device
-from webui.backend.families.sd1 import plan
+from webui.backend.families.sd import plan
 from webui.backend.parts import ModelChoice, load_model
 from webui.engine.cancel import CancelToken
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
@@ -129,24 +130,31 @@ def evaluate_meaning(studio: Studio, count: int, batch: int) -> dict[str, dict[s
 
 
 def evaluate_styles(studio: Studio, count: int, batch: int) -> dict[str, dict[str, float]]:
-    """Percentage of pictures in which the style asked for is recognised, for each style; `drawn` is the upper bound."""
-    found: dict[str, dict[str, float]] = {"model": {}, "drawn": {}}
+    """Percentage of pictures in which the style asked for is recognised, for each style; `drawn` is the upper bound, `rebuilt` (drawn pictures
+    through the autoencoder) what the UNet alone could reach."""
+    found: dict[str, dict[str, float]] = {"model": {}, "rebuilt": {}, "drawn": {}}
     for style in STYLES:
         scenes = [with_style(make_unseen_scene(FIRST_SEED + number), style) for number in range(count // len(STYLES))]
         drawn = studio.draw_all([_prompt(scene) for scene in scenes], batch)
-        for name, pictures in (("model", drawn), ("drawn", (draw(scene) for scene in scenes))):
+        rebuilt = (to_image(rebuild(studio, to_tensor([scene]))[0]) for scene in scenes)
+        for name, pictures in (("model", drawn), ("rebuilt", rebuilt), ("drawn", (draw(scene) for scene in scenes))):
             found[name][style] = _percent([judge_style(picture) == style for picture in pictures])
     return found
 
 
 @torch.inference_mode()
+def rebuild(studio: Studio, pictures: Tensor) -> Tensor:
+    """(batch, 3, height, width) through the autoencoder."""
+    autoencoder, device = studio.components.autoencoder, studio.components.device.device
+    return autoencoder.decode(autoencoder.encode(pictures.to(device))).clamp(-1, 1).cpu()
+
+
 def measure_round_trip(studio: Studio, count: int = 24) -> float:
     """PSNR in dB (over all pixels together) of unseen drawings through the autoencoder."""
     errors = []
     for number in range(count):
-        picture = to_tensor([make_scene(FIRST_SEED + 1000 + number)]).to(studio.components.device.device)
-        again = studio.components.autoencoder.decode(studio.components.autoencoder.encode(picture))
-        errors.append((again.clamp(-1, 1) - picture).square().mean().item())
+        picture = to_tensor([make_scene(FIRST_SEED + 1000 + number)])
+        errors.append((rebuild(studio, picture) - picture).square().mean().item())
     return 10 * float(np.log10(4 / np.mean(errors)))
 
 

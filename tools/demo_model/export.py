@@ -22,8 +22,9 @@ from tools.demo_model.loop import load_state
 from tools.demo_model.pyramid import InnerUNet
 from tools.demo_model.sizes import DEMO
 from tools.demo_model.train import load_text_encoder
-from webui.backend.families.sd1 import Sd1Modules, build_unet, to_ldm_weights
-from webui.backend.families.sd1_config import CONFIG_KEY, Sd1Config
+from webui.backend.families.ldm import to_ldm_weights
+from webui.backend.families.sd_config import CONFIG_KEY, SdConfig
+from webui.backend.families.sd_modules import SdModules, build_unet
 from webui.backend.identify import SUGGESTS_KEY
 from webui.schema.model import Suggestions
 
@@ -37,7 +38,7 @@ SUGGESTS = Suggestions(
 """What the page offers with the demo model. The first is what it proposes to a newcomer."""
 
 
-def export(folder: Path, out: Path, config: Sd1Config = DEMO) -> Path:
+def export(folder: Path, out: Path, config: SdConfig = DEMO) -> Path:
     """Write the averaged weights. Raises `FileNotFoundError` when a part is not trained yet, `ValueError` when the UNet never saw its last stage."""
     state = load_state(folder / "unet.pt")
     if state is None:
@@ -47,7 +48,7 @@ def export(folder: Path, out: Path, config: Sd1Config = DEMO) -> Path:
     inner = InnerUNet(build_unet(config.unet))
     inner.load_state_dict(state["average"])
     sized = config.model_copy(update={"vae": config.vae.model_copy(update={"scaling": state["scaling"]})})
-    modules = Sd1Modules(sized, inner.unet, load_vae(folder, config), load_text_encoder(folder, config))
+    modules = SdModules(sized, inner.unet, load_vae(folder, config), load_text_encoder(folder, config))
     weights = {name: value.detach().to(torch.float16).contiguous() for name, value in to_ldm_weights(modules).items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, out, metadata={"format": "pt", CONFIG_KEY: sized.model_dump_json(), SUGGESTS_KEY: SUGGESTS.model_dump_json(exclude_none=True)})

@@ -16,8 +16,8 @@ from tools.demo_model.loop import load_state, need_state
 from tools.demo_model.scene import Scene, make_scene
 from tools.demo_model.sizes import DEMO
 from tools.demo_model.world import draw
-from webui.backend.families.sd1 import build_vae
-from webui.backend.families.sd1_config import Sd1Config
+from webui.backend.families.sd_config import SdConfig
+from webui.backend.families.sd_modules import build_vae
 
 TARGET_SPREAD = 0.8
 """Standard deviation of the scaled latents. Below 1 because flat pictures are redundant: the noise schedule, made for photographs, hides too little
@@ -53,7 +53,7 @@ class LatentCache:
         return torch.from_numpy(np.memmap(self._file, dtype=np.float16, mode="c", shape=(count, *self._shape)))
 
 
-def load_vae(folder: Path, config: Sd1Config = DEMO) -> AutoencoderKL:
+def load_vae(folder: Path, config: SdConfig = DEMO) -> AutoencoderKL:
     """The averaged autoencoder of FOLDER/vae.pt, with the decoder of FOLDER/decoder.pt where that was trained further. Raises `FileNotFoundError`
     before there is one."""
     vae = build_vae(config.vae)

@@ -1,6 +1,6 @@
 """Trains the demo model's UNet on cached latents and a frozen text encoder, or everything in a toy size.
 
-    python tools/demo_model/train.py --folder FOLDER --stage inner|whole [--steps N] [--minutes M] [--scenes N] [--batch B] [--device cuda]
+    python tools/demo_model/train.py --folder FOLDER --stage inner|whole [--steps N] [--minutes M] [--scenes N] [--batch B] [--easy E] [--styled S]
     python tools/demo_model/train.py --smoke --folder FOLDER
 
 Needs FOLDER/vae.pt (train_vae.py) and FOLDER/text.pt (train_text.py). Writes FOLDER/unet.pt (resumable), FOLDER/unet.jsonl. First the stage `inner`
@@ -28,13 +28,13 @@ from tools.demo_model.latents import LatentCache, load_vae, measure_scaling
 from tools.demo_model.loop import Limits, generator_of_step, load_state, need_state, save_atomically, train_loop
 from tools.demo_model.muon import Muon
 from tools.demo_model.pyramid import NOISE_SPREAD, InnerUNet, reduce
-from tools.demo_model.scene import Scene, make_scene
+from tools.demo_model.scene import STYLES, Scene, make_scene
 from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
 from tools.demo_model.workers import Gradients, Workers
-from webui.backend.families.sd1 import build_text_encoder, build_unet, scaled_linear_alphas
-from webui.backend.families.sd1_config import Sd1Config
+from webui.backend.families.sd_config import SdConfig
+from webui.backend.families.sd_modules import build_text_encoder, build_unet, scaled_linear_alphas
 
 DROPPED = 0.1
 """Share of captions that are replaced by the empty one, for classifier-free guidance."""
@@ -52,7 +52,10 @@ class Recipe:
     """The learning rate falls linearly to 3 % over this last share of the steps."""
 
     easy: float = 0.5
-    """Share of each batch that shows one flat thing; the rest is any scene."""
+    """Share of each batch that shows one flat thing."""
+
+    styled: float = 0.0
+    """Share of each batch in the other styles, all equally often; the rest is any scene. For the end of training: a style is a detail."""
 
     device: str = "cpu"
 
@@ -60,7 +63,7 @@ class Recipe:
 class UNetTraining:
     """The UNet with its average, the optimizer, and the cached latents."""
 
-    def __init__(self, folder: Path, config: Sd1Config = DEMO, recipe: Recipe | None = None, size: int = 256) -> None:
+    def __init__(self, folder: Path, config: SdConfig = DEMO, recipe: Recipe | None = None, size: int = 256) -> None:
         torch.manual_seed(0)
         self.recipe = recipe = recipe or Recipe()
         self.device = torch.device(recipe.device)
@@ -91,6 +94,7 @@ class UNetTraining:
         self.scaling = measure_scaling(self.latents)
         self.scenes = [make_scene(number) for number in range(len(self.latents))]
         self.easy = torch.tensor([number for number, scene in enumerate(self.scenes) if len(scene.items) == 1 and scene.style == "flat"])
+        self.styled = [numbers for style in STYLES if style != "flat" and len(numbers := self._of_style(style))]
         self.alphas = scaled_linear_alphas(config.scheduler.beta_start, config.scheduler.beta_end, config.scheduler.timesteps)
 
     def run(self, limits: Limits) -> int:
@@ -135,9 +139,16 @@ class UNetTraining:
         numbers = torch.randint(len(self.latents), (count,), generator=luck)
         if easy := round(self.recipe.easy * count) if len(self.easy) else 0:
             numbers[:easy] = self.easy[torch.randint(len(self.easy), (easy,), generator=luck)]
+        styled = round(self.recipe.styled * count) if self.styled else 0
+        for place in range(easy, min(easy + styled, count)):
+            of_style = self.styled[place % len(self.styled)]
+            numbers[place] = of_style[torch.randint(len(of_style), (), generator=luck)]
         words = random.Random(step)
         chosen: Sequence[Scene] = [self.scenes[number] for number in numbers.tolist()]
         return numbers, ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in chosen]
+
+    def _of_style(self, style: str) -> Tensor:
+        return torch.tensor([number for number, scene in enumerate(self.scenes) if scene.style == style])
 
     def _share_of_rate(self, step: int) -> float:
         """Rises over 50 steps, falls linearly over the last share of them."""
@@ -166,7 +177,7 @@ def weigh(ratio: Tensor) -> Tensor:
     return ratio.sqrt().clamp(max=5**0.5) / ratio
 
 
-def load_text_encoder(folder: Path, config: Sd1Config = DEMO) -> CLIPTextModel:
+def load_text_encoder(folder: Path, config: SdConfig = DEMO) -> CLIPTextModel:
     """The text encoder of FOLDER/text.pt. Raises `FileNotFoundError` before there is one."""
     encoder = build_text_encoder(config.text_encoder)
     encoder.load_state_dict(need_state(folder / "text.pt")["encoder"])
@@ -202,6 +213,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--easy", type=float, default=0.5, help="share of each batch that shows one flat thing")
+    parser.add_argument("--styled", type=float, default=0.0, help="share of each batch in the other styles")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     if options.smoke:
@@ -209,7 +221,7 @@ def main() -> None:
         return
     vae = load_vae(options.folder).to(device=options.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     LatentCache(options.folder / "latents.f16", vae).grow(options.scenes)
-    recipe = Recipe(options.stage, options.batch, options.rate, easy=options.easy, device=options.device)
+    recipe = Recipe(options.stage, options.batch, options.rate, easy=options.easy, styled=options.styled, device=options.device)
     training = UNetTraining(options.folder, DEMO, recipe)
     print(f"{training.run(Limits(options.steps, options.minutes))} steps", flush=True)
 

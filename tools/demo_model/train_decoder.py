@@ -27,7 +27,7 @@ from tools.demo_model.scene import STYLES, make_scene
 from tools.demo_model.sizes import DEMO
 from tools.demo_model.workers import Gradients, Workers
 from tools.demo_model.world import draw
-from webui.backend.families.sd1_config import Sd1Config
+from webui.backend.families.sd_config import SdConfig
 
 CROP = 12
 """Latents of a crop's side, 96 pixels."""
@@ -41,11 +41,11 @@ WHOLE_SHARE = 0.2
 class DecoderTraining:
     """The decoder with its average and optimizer; the scenes whose latents are cached."""
 
-    def __init__(self, folder: Path, config: Sd1Config = DEMO, batch: int = 8, size: int = 256) -> None:
+    def __init__(self, folder: Path, config: SdConfig = DEMO, batch: int = 8, size: int = 256) -> None:
         self.file, self.log, self.batch, self.size = folder / "decoder.pt", folder / "decoder.jsonl", batch, size
         self.vae = load_vae(folder, config)
         self.parts = decoding_half(self.vae).requires_grad_(True)
-        self.parts.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.parts.to(memory_format=torch.channels_last)
         self.parameters = list(self.parts.parameters())
         self.optimizer = Muon(self.parameters, RATE, RATE / 2)
         self.average = [value.detach().clone() for value in self.parameters]

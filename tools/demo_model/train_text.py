@@ -25,8 +25,8 @@ from tools.demo_model.captions import SLOTS, write_caption
 from tools.demo_model.loop import Limits, load_state, save_atomically, train_loop
 from tools.demo_model.scene import make_scene
 from tools.demo_model.sizes import DEMO
-from webui.backend.families.sd1 import build_text_encoder
-from webui.backend.families.sd1_config import TextConfig
+from webui.backend.families.sd_config import TextConfig
+from webui.backend.families.sd_modules import build_text_encoder
 from webui.engine.prompt.tokens import END, START, encode
 
 RATE = 1.5e-3

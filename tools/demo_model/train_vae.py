@@ -24,8 +24,8 @@ from tools.demo_model.scene import make_scene
 from tools.demo_model.sizes import DEMO
 from tools.demo_model.thumbnail import start_as_thumbnail
 from tools.demo_model.world import SIZE, draw
-from webui.backend.families.sd1 import build_vae
-from webui.backend.families.sd1_config import VaeConfig
+from webui.backend.families.sd_config import VaeConfig
+from webui.backend.families.sd_modules import build_vae
 
 NOISE = 0.06
 RATE = 2e-3

@@ -20,7 +20,7 @@ from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.event import Snapshot
 from webui.schema.generation import Hires, ImageRef, Txt2Img
 from webui.schema.metadata import Metadata
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, Suggestions
 from webui.schema.result import ReplayReport
 from webui.schema.settings import Settings
 from webui.schema.style import Style, StyleName
@@ -48,6 +48,13 @@ class CountTokens(Frozen):
 
     styles: list[StyleName] = Field(default=[], max_length=100)
     """Styles that are applied to the texts before they are counted."""
+
+
+class KeepPreferences(Frozen):
+    """Body of `checkpoints/preferences`: what to keep for a checkpoint; null = nothing any more."""
+
+    checkpoint: Annotated[str, Field(min_length=1)]
+    values: Suggestions | None = None
 
 
 class StyledPrompts(Frozen):
@@ -239,6 +246,10 @@ def _add_lists(router: APIRouter, studio: Studio) -> None:
     @router.post("/checkpoints/refresh")
     def refresh() -> list[Checkpoint]:
         return studio.refresh_checkpoints()
+
+    @router.put("/checkpoints/preferences")
+    def keep_preferences(body: KeepPreferences) -> None:
+        studio.keep_preferences(body.checkpoint, body.values)
 
     @router.get("/samplers")
     def samplers() -> list[str]:

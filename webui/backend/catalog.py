@@ -6,27 +6,35 @@ Thread-safe. A file is read again only when its size or time changed. Hashes are
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from webui.backend.hashing import HashStore, hash_file
+from webui.backend.checkpoint_index import CheckpointIndex, Remembered
+from webui.backend.hashing import HashStore, hash_file, hash_files
 from webui.backend.identify import identify
+from webui.backend.layouts import State, files_of, find_checkpoints, stamp, state_of
+from webui.backend.support import RUNS, unsupported
 from webui.schema.errors import ModelError, RequestError
 from webui.schema.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".safetensors", ".ckpt")
 
 class Catalog:
-    """Checkpoints below `folders` (the first that has a name wins). Nothing is read before the first question; `refresh` looks again."""
+    """Checkpoints below `folders` (the first that has a name wins). Nothing is read before the first question; `refresh` looks again.
 
-    def __init__(self, folders: Sequence[Path], hashes: HashStore) -> None:
+    What was recognised is remembered in the file `index`, when there is one.
+    """
+
+    def __init__(self, folders: Sequence[Path], hashes: HashStore, index: Path | None = None) -> None:
         self.folders = tuple(folders)
         self._hashes = hashes
+        self._index = CheckpointIndex(index, repr(RUNS))
+        self._known_before: dict[str, Remembered] = {}
         self._lock = threading.Lock()
         self._entries: dict[str, Checkpoint] | None = None
         self._hashing: dict[str, threading.Lock] = {}
@@ -39,7 +47,7 @@ class Catalog:
         """Look at the folders again. True when something changed."""
         with self._lock:
             before = self._entries or {}
-            self._entries = self._scan(before)
+            self._entries = self._scan()
             return self._entries != before
 
     def default(self) -> str | None:
@@ -58,10 +66,9 @@ class Catalog:
         if entry is None:
             raise self._unknown(name)
         current = self._current(entry)
-        if current.error is not None:
-            identify(Path(current.path))  # raises with the hint, which the list does not keep
-            raise ModelError(current.error, field="checkpoint")
-        return current
+        if current.checkpoint.error is not None:
+            raise ModelError(current.checkpoint.error, field="checkpoint", hint=current.hint)
+        return current.checkpoint
 
     def known_sha256(self, checkpoint: Checkpoint) -> str | None:
         """The hash, if it was computed before for the file as it was when the checkpoint was looked up."""
@@ -74,18 +81,23 @@ class Catalog:
         with lock:
             known = self._hashes.get(checkpoint.path, checkpoint.mtime, checkpoint.size)
             if known is None:
-                known = hash_file(checkpoint.path, checkpoint.size, progress)
+                files = files_of(Path(checkpoint.path))
+                several = len(files) > 1 or str(files[0]) != checkpoint.path
+                known = hash_files(files, progress) if several else hash_file(checkpoint.path, checkpoint.size, progress)
                 self._hashes.put(checkpoint.path, checkpoint.mtime, checkpoint.size, known)
         with self._lock:
             entry = (self._entries or {}).get(checkpoint.name)
             if self._entries is not None and entry is not None and (entry.mtime, entry.size) == (checkpoint.mtime, checkpoint.size):
-                self._entries[entry.name] = entry.revise(sha256=known)
+                self._entries[entry.name] = entry = entry.revise(sha256=known)
+                remembered = self._known_before[entry.path]
+                self._known_before[entry.path] = remembered.model_copy(update={"checkpoint": entry})
+                self._save()
         return known
 
     def _known(self) -> dict[str, Checkpoint]:
         with self._lock:
             if self._entries is None:
-                self._entries = self._scan({})
+                self._entries = self._scan()
             return dict(self._entries)
 
     def _find(self, name: str) -> Checkpoint | None:
@@ -106,48 +118,77 @@ class Catalog:
         hint = f"Did you mean {' or '.join(f'“{item}”' for item in near)}?"
         return RequestError(f"There is no checkpoint “{name[:120]}”.", field="checkpoint", hint=hint)
 
-    def _current(self, entry: Checkpoint) -> Checkpoint:
-        """The entry as the file is right now: it may have been replaced or deleted since the scan."""
+    def _current(self, entry: Checkpoint) -> Remembered:
+        """The entry as its files are right now: they may have been replaced or deleted since the scan."""
         try:
-            stat = os.stat(entry.path)
+            state = state_of(Path(entry.path))
         except OSError as error:
             raise ModelError(f"{entry.name} is not there any more.", field="checkpoint", hint="Refresh the list of checkpoints.") from error
-        if (stat.st_mtime, stat.st_size) == (entry.mtime, entry.size):
-            return entry
-        fresh = self._entry(entry.name, Path(entry.path), stat)
         with self._lock:
+            known = self._known_before.get(entry.path)
+        if known is not None and known.state == state and known.checkpoint.error is None:
+            return known.model_copy(update={"checkpoint": entry})
+        fresh = self._look(entry.name, Path(entry.path), state)
+        with self._lock:
+            self._known_before[entry.path] = fresh
             if self._entries is not None:
-                self._entries[fresh.name] = fresh
+                self._entries[entry.name] = fresh.checkpoint
         return fresh
 
-    def _scan(self, before: dict[str, Checkpoint]) -> dict[str, Checkpoint]:
+    def _scan(self) -> dict[str, Checkpoint]:
+        before = self._index.load() if self._entries is None else self._known_before
+        self._known_before = {}
         found: dict[str, Checkpoint] = {}
         for folder in self.folders:
-            for path in walk(folder, SUFFIXES):
+            for path in find_checkpoints(folder):
                 name = path.relative_to(folder).as_posix()
                 if name in found:
                     continue
-                try:
-                    stat = path.stat()
-                except OSError:
-                    continue  # a dangling link, or deleted this moment
-                old = before.get(name)
-                same = old is not None and (old.path, old.mtime, old.size) == (str(path), stat.st_mtime, stat.st_size)
-                found[name] = old if old is not None and same else self._entry(name, path, stat)
+                remembered = self._remembered(name, path, before.get(str(path)))
+                if remembered is not None:
+                    found[name] = remembered.checkpoint
+                    self._known_before[str(path)] = remembered
+        if self._known_before != before:
+            self._save()
         return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
-    def _entry(self, name: str, path: Path, stat: os.stat_result) -> Checkpoint:
-        identity = error = None
+    def _save(self) -> None:
+        self._index.save({path: entry for path, entry in self._known_before.items() if entry.lasting})
+
+    def _remembered(self, name: str, path: Path, old: Remembered | None) -> Remembered | None:
+        """What lies there, looked at again only when it changed; None for a dangling link, or what was deleted this moment."""
+        try:
+            state = state_of(path)
+        except OSError as error:
+            return _unreachable(name, path, error) if error.errno == errno.ELOOP else None
+        if old is None or old.state != state or old.checkpoint.name != name or not old.lasting:
+            return self._look(name, path, state)
+        return old
+
+    def _look(self, name: str, path: Path, state: State) -> Remembered:
+        try:
+            mtime, size = stamp(path)
+        except OSError:
+            mtime, size = 0.0, 0
+        entry = Checkpoint(name=name, path=str(path), size=size, mtime=mtime, sha256=self._hashes.get(str(path), mtime, size))
         try:
             identity = identify(path)
         except ModelError as reason:
-            error = reason.message
             log.info("checkpoint %s: %s", name, reason.message)
-        known = self._hashes.get(str(path), stat.st_mtime, stat.st_size)
-        return Checkpoint(
-            name=name, path=str(path), size=stat.st_size, mtime=stat.st_mtime, error=error, sha256=known,
-            family=identity.family if identity else None, suggests=identity.suggests if identity else None,
-        )
+            lasting = not isinstance(reason.__cause__, OSError)  # a disk that was not ready may be, the next time
+            return Remembered(state=state, checkpoint=entry.revise(error=reason.message), hint=reason.hint, lasting=lasting)
+        reason = unsupported(identity.family, identity.variant, identity.layout, identity.prediction, identity.parts)
+        hint = "Choose another checkpoint." if reason else None
+        return Remembered(state=state, hint=hint, checkpoint=entry.revise(
+            error=f"{path.name} is {reason}." if reason else None, family=identity.family, variant=identity.variant, layout=identity.layout,
+            prediction=identity.prediction, zero_snr=identity.zero_snr, parts=identity.parts, dtype=identity.dtype, ema=identity.ema,
+            suggests=identity.suggests,
+        ))
+
+
+def _unreachable(name: str, path: Path, error: OSError) -> Remembered:
+    checkpoint = Checkpoint(name=name, path=str(path), size=0, mtime=0.0, error=f"{path.name} cannot be read ({error.strerror}).")
+    return Remembered(state=(), checkpoint=checkpoint, lasting=False)
 
 
 def walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from webui.backend.device import Device
@@ -22,7 +23,10 @@ class Residuals:
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """One call of a denoiser: x (batch, channels, height, width) and context (batch, tokens, width) in its dtype, t (batch,) float32."""
+    """One call of a denoiser: x (batch, channels, height, width) and context (batch, tokens, width) in its dtype, t (batch,) float32.
+
+    x has more channels than there are latent ones for a model that also looks at a picture (inpainting, editing, depth): the picture's come last.
+    """
 
     x: Tensor
     t: Tensor
@@ -32,7 +36,7 @@ class ModuleCall:
 
     residuals: Residuals | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further conditioning by name (SDXL's sizes, IP-Adapter's image embeddings)."""
+    """Further conditioning by name, a row each of x (SDXL's pooled text and sizes, IP-Adapter's image embeddings)."""
 
     patches: Mapping[str, Any] = field(default_factory=dict)
     """What attention processors are handed along (masks, scales)."""
@@ -44,8 +48,63 @@ Prediction = Literal["epsilon", "v", "flow"]
 Denoise = Callable[[ModuleCall], Tensor]
 """A family's denoiser: its raw prediction, shaped like x."""
 
-EncodeText = Callable[[Tensor, int], Tensor]
-"""Token ids (chunks, 77) and clip skip (1 = the last layer, 2 = the one before it, …) → (chunks, 77, width)."""
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded texts: states (texts, tokens, width), and a vector for the whole of each (texts, width) where the encoder has one."""
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+
+EncodeText = Callable[[Tensor, int | None], Encoded]
+"""Token ids (chunks, 77) and clip skip (1 = the last layer, 2 = the one before it, …; None = the layer that the family uses)."""
+
+END = 49407
+"""CLIP's end mark."""
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One of a model's text encoders."""
+
+    encode: EncodeText
+    pad: int = END
+    """What stands behind the first end mark of a chunk."""
+
+    clip_skip: Literal["always", "asked", "never"] = "always"
+    """Whether the setting "Clip skip" counts for it; `asked`: only together with `sdxl_clip_l_skip`."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What SDXL is told about a picture besides its prompt. Pixels; `score` is how beautiful it should be, for the refiner."""
+
+    width: int
+    height: int
+    crop_top: int = 0
+    crop_left: int = 0
+    score: float = 6.0
+
+
+def join_encoded(encoded: Sequence[Encoded]) -> Encoded:
+    """States of several encoders side by side (texts, tokens, sum of widths), and the last vector that there is."""
+    if len(encoded) == 1:
+        return encoded[0]
+    pooled = next((one.pooled for one in reversed(encoded) if one.pooled is not None), None)
+    return Encoded(torch.cat([one.states for one in encoded], -1), pooled)
+
+
+def describe_nothing(pooled: Tensor | None, frame: Frame) -> Mapping[str, Tensor]:
+    """For families whose denoiser sees the prompt only."""
+    del pooled, frame
+    return {}
+
+
+def blank_nothing(autoencoder: Autoencoder, height: int, width: int) -> None:
+    """For families whose denoiser sees the latents only."""
+    del autoencoder, height, width
+
 
 
 class Autoencoder(Protocol):
@@ -67,7 +126,7 @@ class Components:
     checkpoint: Checkpoint
     device: Device
     denoise: Denoise
-    encode_text: EncodeText
+    text_encoders: tuple[TextEncoder, ...]
     autoencoder: Autoencoder
     prediction: Prediction
     alphas_cumprod: Tensor
@@ -76,3 +135,21 @@ class Components:
     latent_channels: int
     modules: Mapping[str, nn.Module]
     """The bare modules by name (`unet`, `vae`, `text_encoder`), for adapters."""
+
+    join: Callable[[Sequence[Encoded]], Encoded] = join_encoded
+    """What the text encoders said, in their order, as the denoiser wants it."""
+
+    describe: Callable[[Tensor | None, Frame], Mapping[str, Tensor]] = describe_nothing
+    """`ModuleCall.added` of one row, from its pooled vector (width,) and the picture's frame."""
+
+    blank: Callable[[Autoencoder, int, int], Tensor | None] = blank_nothing
+    """What a denoiser that also looks at a picture gets when there is none: (1, its further channels, height, width in latent cells)."""
+
+    zero_negative: bool = False
+    """An empty negative prompt is all zeros instead of the encoding of nothing."""
+
+    sdxl: bool = False
+    """Some schedules have other numbers for SDXL."""
+
+    zero_snr: bool = False
+    """Trained to zero terminal signal-to-noise ratio: `alphas_cumprod` is brought there before it is used."""

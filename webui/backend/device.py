@@ -6,6 +6,7 @@ import logging
 import platform
 from dataclasses import dataclass
 
+import psutil
 import torch
 
 from webui.schema.errors import WebuiError
@@ -31,6 +32,15 @@ class Device:
         precision = str(self.dtype).removeprefix("torch.")
         vae = "" if self.vae_dtype == self.dtype else f", VAE {str(self.vae_dtype).removeprefix('torch.')}"
         return f"{kind.upper()} ({name}), {precision}{vae}"
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of memory in all and free for us, of the GPU or else of the machine. What torch has cached counts as free."""
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            return total, free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        machine = psutil.virtual_memory()
+        return machine.total, machine.available
 
     def free_memory(self) -> None:
         """Give cached device memory back to the system."""

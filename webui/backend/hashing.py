@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,24 @@ class HashStore(Protocol):
     def put(self, path: str, mtime: float, size: int, sha256: str) -> None:
         """Remember a hash."""
         ...
+
+
+def hash_files(paths: Sequence[Path], progress: Callable[[float], None] | None = None) -> str:
+    """The sha256 of several files read one after another as if they were one. Raises `ModelError` when one cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        total = sum(path.stat().st_size for path in paths)
+        done = 0
+        for path in paths:
+            with path.open("rb") as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+                    done += len(block)
+                    if progress is not None:
+                        progress(min(done / total, 1.0))
+    except OSError as error:
+        raise ModelError(f"{Path(error.filename or paths[0]).name} cannot be read ({error}).", hint="Is the model whole?") from error
+    return digest.hexdigest()
 
 
 def hash_file(path: str, size: int, progress: Callable[[float], None] | None = None, skip_header: bool = False) -> str:

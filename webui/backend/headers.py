@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
-from webui.backend.formats import safetensors
+from webui.backend.formats import gguf, pickles, safetensors
 from webui.backend.formats.contract import AGAIN, LIMIT, Header, Shapes, reading, refusal
 
 __all__ = ["Header", "Shapes", "read_header", "weight_files"]
@@ -17,8 +18,8 @@ INDEX = ".index.json"
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 """What diffusers and transformers call the weights in a module's folder."""
 
-FULL_INDEXES = tuple(f"{name}{suffix}" for name in WEIGHTS for suffix in (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin"))
-HALF_INDEXES = tuple(
+WHOLE = tuple(f"{name}{suffix}" for name in WEIGHTS for suffix in (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin"))
+HALF = tuple(
     f"{name}{suffix}" for name in WEIGHTS
     for suffix in (".safetensors.index.fp16.json", ".fp16.safetensors.index.json", ".fp16.safetensors", ".bin.index.fp16.json", ".fp16.bin")
 )
@@ -32,7 +33,7 @@ def weight_files(path: Path) -> list[Path]:
     """
     with reading(path):
         if path.is_dir():
-            found = next((path / name for name in (*FULL_INDEXES, *HALF_INDEXES) if (path / name).is_file()), None)
+            found = next((path / name for name in (*WHOLE, *HALF) if (path / name).is_file()), None)
             if found is None:
                 raise refusal(path, "is a folder without weights", "It should hold diffusion_pytorch_model.safetensors or the like.")
             return weight_files(found)
@@ -75,7 +76,28 @@ def _read(path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(1024)
             _refuse_no_model(path, start, size)
-            return safetensors.read_header(path, file, start, size)
+            match file_format(start):
+                case "zip":
+                    return pickles.read_zip(path, file)
+                case "pickle":
+                    return pickles.read_legacy(path, file, size)
+                case "gguf":
+                    return gguf.read_header(path, file, size)
+                case "tar":
+                    raise refusal(path, "is a PyTorch file of a form that ended in 2017", "Look for the same model as .safetensors.")
+                case _:
+                    return safetensors.read_header(path, file, start, size)
+
+
+def file_format(start: bytes) -> Literal["safetensors", "zip", "pickle", "tar", "gguf"]:
+    """What a file that begins like this is; safetensors, which has no mark of its own, when it is nothing else."""
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if start.startswith(b"GGUF"):
+        return "gguf"
+    if start[257:262] == b"ustar":
+        return "tar"
+    return "pickle" if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and start[8:9] != b"{" else "safetensors"
 
 
 def _refuse_no_model(path: Path, start: bytes, size: int) -> None:
@@ -87,5 +109,3 @@ def _refuse_no_model(path: Path, start: bytes, size: int) -> None:
         raise refusal(path, "is only a Git LFS pointer, not the model itself", "Run `git lfs pull`, or download the file from its page.")
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise refusal(path, "is a web page, not a model", "The download gave an error or sign-in page; download it again, signed in if need be.")
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
-        raise refusal(path, "is a PyTorch pickle, which is not supported yet", "Convert it to .safetensors.")

@@ -107,7 +107,7 @@ def _notes(entry: ModelFile) -> dict[str, str]:
     if not entry.path.lower().endswith(".safetensors"):
         return {}
     try:
-        return read_header(Path(entry.path)).metadata
+        return dict(read_header(Path(entry.path)).metadata)
     except ModelError:
         return {}  # damaged; whoever wants to load it says so
 

@@ -7,17 +7,25 @@ file share it. Knows no family.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol, Self
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from webui.backend.components import Components
 from webui.backend.device import Device
+from webui.backend.memory import PartSize
+from webui.backend.offload import store_in_8_bits
+from webui.backend.transfer import Carry, carrier
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError
-from webui.schema.model import Checkpoint, ModelFile
+from webui.schema.machine import MemoryMode
+from webui.schema.model import Checkpoint, FileKind, ModelFile
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,25 @@ class Source:
     size: int
 
 
+class Shelf(Protocol):
+    """Where parts are looked for that a checkpoint lacks."""
+
+    def files(self, kind: FileKind) -> list[ModelFile]:
+        """All files of this kind, sorted by name."""
+        ...
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint with this name or hash, None when there is none that can be used."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ModelChoice:
     """What a run wants loaded: a checkpoint, and files that stand in for parts of it."""
 
     checkpoint: Checkpoint
     vae: ModelFile | None = None
+    shelf: Shelf | None = None
 
     @property
     def key(self) -> tuple[Source | None, ...]:
@@ -72,6 +93,45 @@ Family = Callable[[ModelChoice], ModelPlan]
 """Plans a checkpoint of this family. Reads headers, loads nothing. Raises `ModelError` when the file lacks what the family needs."""
 
 
+@dataclass(frozen=True)
+class Residence:
+    """How a model is kept: where its parts are, whether its denoiser's weights are stored in 8 bits, whether files are read whole, not mapped."""
+
+    mode: MemoryMode = "high"
+    fp8: bool = False
+    whole: bool = False
+
+    def narrow(self, name: str) -> bool:
+        """Whether the weights of this part are stored in 8 bits."""
+        return self.fp8 and name in ("unet", "transformer")
+
+
+HERE = Residence()
+"""Everything on the device."""
+
+
+class OpenFiles:
+    """Files opened once for all parts that come from them, until the end of the `with`."""
+
+    def __init__(self, whole: bool = False) -> None:
+        self._whole = whole
+        self._stack = ExitStack()
+        self._files: dict[str, Weights] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._files.clear()
+        self._stack.close()
+
+    def open(self, path: str) -> Weights:
+        """The weights of a file. Raises `ModelError` when it cannot be read."""
+        if path not in self._files:
+            self._files[path] = self._stack.enter_context(open_weights(Path(path), whole=self._whole))
+        return self._files[path]
+
+
 def source_of(file: Checkpoint | ModelFile) -> Source:
     """The file as the catalog saw it."""
     return Source(file.path, file.mtime, file.size)
@@ -82,18 +142,65 @@ def dtype_of(name: str, device: Device) -> torch.dtype:
     return device.vae_dtype if name == "vae" else device.dtype
 
 
-def load_part(part: Part, device: Device) -> nn.Module:
-    """The module on the device, in eval mode, without gradients. Raises `ModelError` when the file is gone, damaged, or lacks weights."""
+def build_part(part: Part) -> nn.Module:
+    """The part's module on the meta device: names, shapes and dtypes without memory."""
     with torch.device("meta"):
-        module = part.build()
-    path = Path(part.source.path)
-    with open_weights(path) as weights:
-        _fill(module, part.read(weights), device.device, dtype_of(part.name, device), f"{path.name}: {part.name}")
-    part.finish(module, device.device)
-    return module
+        return part.build()
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype, where: str) -> None:
+def size_of(name: str, module: nn.Module, dtype: torch.dtype) -> PartSize:
+    """What a part takes when it computes in this dtype, told from its module wherever that is."""
+    weights = sum(value.numel() for value in module.state_dict().values()) * dtype.itemsize
+    channels = module.config["block_out_channels"] if isinstance(module, UNet2DConditionModel | AutoencoderKL) else (0,)
+    return PartSize(weights, dtype.itemsize, channels[0])
+
+
+class Loaded(NamedTuple):
+    """A module, and the bytes of its weights that are not in a mapped file."""
+
+    module: nn.Module
+    own: int
+
+
+def load_part(part: Part, device: Device) -> nn.Module:
+    """The module on the device, for whoever keeps it by themselves. Raises `ModelError`."""
+    with OpenFiles() as opened:
+        return load_counted(part, device, opened).module
+
+
+def load_counted(part: Part, device: Device, opened: OpenFiles, residence: Residence = HERE) -> Loaded:
+    """The module, in eval mode, without gradients: on the device, or in RAM when `residence` says that it comes there later.
+
+    On the CPU weights whose dtype is the one computed in stay in the mapped file (docs/adr/0007). Raises `ModelError` when the file is gone, damaged,
+    or lacks weights.
+    """
+    module, dtype = build_part(part), dtype_of(part.name, device)
+    home = device.device if residence.mode == "high" else torch.device("cpu")
+    weights, where = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}"
+    own = _fill(module, weights, carrier(home), dtype, where, copy=residence.whole)
+    part.finish(module, home)
+    if residence.narrow(part.name):
+        store_in_8_bits(module, dtype)
+        own = sum(value.nbytes for value in module.state_dict().values())
+    return Loaded(module, own)
+
+
+def same_content(part: Part, module: nn.Module, opened: OpenFiles) -> bool:
+    """Whether loading the part would give just this module. A few numbers of each weight are compared first, so that other weights cost little."""
+    held, own = module.state_dict(), part.read(opened.open(part.source.path))
+    if any(key not in own or own[key].shape != value.shape for key, value in held.items()):
+        return False
+
+    def agree(key: str, count: int | None) -> bool:
+        there = held[key].flatten()[:count]
+        found = own[key].flatten()[:count].to(there.device, there.dtype)
+        return torch.equal(found.view(torch.uint8), there.view(torch.uint8)) if there.dtype.itemsize == 1 else torch.equal(found, there)
+
+    return all(agree(key, 16) for key in held) and all(agree(key, None) for key in held)
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: torch.dtype, where: str, copy: bool) -> int:
+    """Returns the bytes that were copied."""
     expected = module.state_dict()
     missing = [key for key in expected if key not in weights]
     if missing:
@@ -104,12 +211,20 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], device: torch.device, d
         have, want = tuple(weights[wrong].shape), tuple(expected[wrong].shape)
         other = f"{where}: {wrong} has the shape {have} instead of {want}."
         raise ModelError(other, field="checkpoint", hint="The model has other sizes than its family.")
-    # Always a copy: a module on the CPU that kept the file mapped would take the process down with it when somebody overwrites the file.
-    ready = {key: weights.pop(key).to(device, dtype, copy=True) for key in expected}
+    ready, own = dict[str, Tensor](), 0
+    for key in expected:
+        weight = weights.pop(key)
+        there = carry(weight, dtype)
+        if copy and there is weight:
+            there = weight.clone()  # else one tensor would keep the whole file that was read in memory
+        own += 0 if there is weight else there.nbytes
+        ready[key] = there
     module.load_state_dict(ready, strict=True, assign=True)
     module.requires_grad_(False).eval()
+    return own
 
 
 def load_model(plan: ModelPlan, device: Device) -> Components:
     """All parts of a plan, put together; nobody keeps them."""
-    return plan.assemble({part.name: load_part(part, device) for part in plan.parts}, device)
+    with OpenFiles() as opened:
+        return plan.assemble({part.name: load_counted(part, device, opened).module for part in plan.parts}, device)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
+import numpy
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from webui.backend.formats import safetensors
+from webui.backend.formats import gguf, pickles, safetensors
 from webui.backend.formats.contract import AGAIN, Header, reading, refusal
-from webui.backend.headers import read_header, weight_files
+from webui.backend.formats.pickle_machine import Inert, Refused
+from webui.backend.headers import file_format, read_header, weight_files
 
 DTYPES = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "U16": torch.uint16, "I32": torch.int32, "U32": torch.uint32,
@@ -43,7 +47,10 @@ class Weights(Protocol):
         ...
 
     def get(self, key: str) -> Tensor:
-        """The tensor on the CPU in the file's dtype. Raises `KeyError`, or `ModelError` when it cannot be read."""
+        """The tensor on the CPU in the file's dtype; a quantised one of a GGUF file as diffusers' `GGUFParameter`, which holds blocks of bytes.
+
+        Raises `KeyError`, or `ModelError` when it cannot be read.
+        """
         ...
 
 
@@ -72,9 +79,9 @@ class _Read:
             size = path.stat().st_size
             table, data = safetensors.read_table(path, file, file.read(1024), size)
             file.seek(data)
-            self._data = torch.empty(size - data, dtype=torch.uint8)
-            if file.readinto(memoryview(self._data.numpy())) != size - data:
-                raise refusal(path, "was cut short while it was read", AGAIN)
+            self._data = torch.from_numpy(numpy.fromfile(file, numpy.uint8))
+        if len(self._data) != size - data:
+            raise refusal(path, "was changed while it was read", "Try again.")
         self._table = table
 
     def get(self, key: str) -> Tensor:
@@ -83,6 +90,51 @@ class _Read:
         dtype = DTYPES[entry["dtype"]]
         part = self._data[first:last]
         return (part.clone() if first % dtype.itemsize else part).view(dtype).view(entry["shape"])
+
+
+class _Pickled:
+    """A pickle through torch's restricted reader. What `read_header` found to be inert is inert here too; otherwise torch's own allow-list holds."""
+
+    def __init__(self, path: Path, header: Header, mapped: bool) -> None:
+        inert: list[Any] = [(Inert, name) for name in header.inert]
+        try:
+            with reading(path), torch.serialization.safe_globals(inert):
+                value = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            self._tensors: dict[str, Tensor] = pickles.tensors(value, Tensor)
+        except Refused as reason:
+            raise refusal(path, reason.what, reason.hint) from reason
+        except (UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, AssertionError) as error:
+            raise refusal(path, f"cannot be read as a PyTorch file: {str(error)[:300]}", "Look for the same model as .safetensors.") from error
+
+    def get(self, key: str) -> Tensor:
+        return self._tensors[key].detach()
+
+
+class _Quantised:
+    """A GGUF file. Plain tensors are views of it; quantised ones are diffusers' `GGUFParameter`: the blocks as bytes, with their type."""
+
+    def __init__(self, path: Path, header: Header, whole: bool) -> None:
+        quantised = next((f"{kind} of {name}" for name, kind in header.dtypes.items() if kind not in DTYPES), None)
+        if quantised and find_spec("gguf") is None:
+            raise refusal(path, f"is quantised ({quantised}), which needs the package gguf", "Install it: pip install gguf")
+        with reading(path), path.open("rb") as file:
+            size = path.stat().st_size
+            _, self._places = gguf.read_places(path, file, size)
+            data = numpy.fromfile(path, numpy.uint8) if whole else numpy.memmap(path, numpy.uint8, "c")
+        self._path, self._header, self._data = path, header, torch.from_numpy(data)
+
+    def get(self, key: str) -> Tensor:
+        place, kind = self._places[key], self._header.dtypes[key]
+        part, shape = self._data[place.start:place.start + place.length], self._header.shapes[key]
+        if kind in DTYPES:
+            return (part.clone() if place.start % DTYPES[kind].itemsize else part).view(DTYPES[kind]).view(shape)
+        from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES, GGUFParameter
+
+        known = next((item for item in SUPPORTED_GGUF_QUANT_TYPES if int(item) == place.type), None)
+        if known is None:
+            raise refusal(self._path, f"holds {key} as {kind}, which diffusers cannot unpack", "Choose a file quantised as Q8_0, Q6_K, Q5_K or Q4_K.")
+        blocks = part.view(*shape[:-1], -1) if len(shape) > 1 else part
+        return GGUFParameter(blocks, quant_type=known)  # pyright: ignore[reportCallIssue]
 
 
 class _Files:
@@ -115,10 +167,15 @@ def open_weights(path: Path, *, whole: bool = False) -> Iterator[Weights]:
     header = read_header(path)
     files = weight_files(path)
     with ExitStack() as stack:
-        sources = [(header if len(files) == 1 else read_header(file), _open(file, whole, stack)) for file in files]
-        yield _Files(header, sources)
+        headers = [header] if len(files) == 1 else [read_header(file) for file in files]
+        yield _Files(header, [(own, _open(file, own, whole, stack)) for own, file in zip(headers, files, strict=True)])
 
 
-def _open(path: Path, whole: bool, stack: ExitStack) -> _Source:
-    with reading(path):
-        return _Read(path) if whole else _Mapped(path, stack)
+def _open(path: Path, header: Header, whole: bool, stack: ExitStack) -> _Source:
+    with reading(path), path.open("rb") as file:
+        kind = file_format(file.read(1024))
+    if kind in ("zip", "pickle"):
+        return _Pickled(path, header, mapped=kind == "zip" and not whole)
+    if kind == "gguf":
+        return _Quantised(path, header, whole)
+    return _Read(path) if whole else _Mapped(path, stack)

@@ -5,8 +5,8 @@ Tensors in, tensors out. Knows no text and no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -27,6 +27,11 @@ class Conditioning:
     shares: Shares | None = None
     """None: row i belongs to picture i with weight 1."""
 
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further conditioning by name, a row each of `cond`; `uncond_added` of `uncond`."""
+
+    uncond_added: Mapping[str, Tensor] = field(default_factory=dict)
+
     def at(self, call: int) -> Conditioning:
         """The same at every call."""
         del call
@@ -43,10 +48,11 @@ class Conditions(Protocol):
 
 @dataclass(frozen=True)
 class Line:
-    """One encoded schedule: `texts[i]` (tokens, width) is in force up to call `ends[i]`, by `entry_at`'s rule."""
+    """One encoded schedule: `texts[i]` (tokens, width), and `added[i]` if there is any, are in force up to call `ends[i]`, by `entry_at`'s rule."""
 
     ends: tuple[int, ...]
     texts: tuple[Tensor, ...]
+    added: tuple[Mapping[str, Tensor], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,19 +86,26 @@ class Timeline:
         return self._moment
 
     def _build(self, indices: tuple[int, ...]) -> Conditioning:
-        texts = [line.texts[index] for line, index in zip((*self._cond, *self._uncond), indices, strict=True)]
+        lines = (*self._cond, *self._uncond)
+        texts = [line.texts[index] for line, index in zip(lines, indices, strict=True)]
+        added = [line.added[index] if line.added else {} for line, index in zip(lines, indices, strict=True)]
         count = len(self._cond)
         cond = stack_texts(texts[:count])
         uncond = stack_texts(texts[count:]) if len(texts) > count else None
         if uncond is not None and uncond.shape[1] != cond.shape[1]:
             cond, uncond = _pad(cond, uncond, self._padding)
-        return Conditioning(cond, uncond, self._shares)
+        return Conditioning(cond, uncond, self._shares, _stack_added(added[:count]), _stack_added(added[count:]))
 
 
 def stack_texts(texts: Sequence[Tensor]) -> Tensor:
     """(rows, tokens, width): shorter texts are padded by repeating their last vector, as A1111 does with composed prompts."""
     longest = max(len(text) for text in texts)
     return torch.stack([text if len(text) == longest else torch.cat([text, text[-1:].expand(longest - len(text), -1)]) for text in texts])
+
+
+def _stack_added(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One row a prompt; all have the same names."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
 def _pad(cond: Tensor, uncond: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:

@@ -38,9 +38,9 @@ class Course:
     """Network calls that A1111 reckons with, for "skip early CFG"."""
 
 
-def make_table(alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False) -> SigmaTable:
-    """The model's noise table as this pass uses it."""
-    if settings.sd_noise_schedule == "Zero Terminal SNR":
+def make_table(alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False) -> SigmaTable:
+    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR."""
+    if zero_snr or settings.sd_noise_schedule == "Zero Terminal SNR":
         alphas_cumprod = zero_terminal_snr(alphas_cumprod)
     if part.sampler.consistency:
         return ConsistencyTable(alphas_cumprod, sdxl=sdxl)

@@ -61,14 +61,15 @@ class MaskedNetwork:
 
 def make_network(
     part: Pass, denoise: Denoise, table: SigmaTable, conditioning: Conditions, skip: SkipRules, *, batched: bool = True,
-    dtype: torch.dtype = torch.float32, prediction: Prediction = "epsilon", hooks: PassHooks | None = None,
+    dtype: torch.dtype = torch.float32, prediction: Prediction = "epsilon", hooks: PassHooks | None = None, picture: Tensor | None = None,
 ) -> Network:
     """The guided network of a pass, as its sampler needs it. A consistency model's answer is taken as epsilon whatever the model predicts, as in
-    A1111."""
+    A1111. `picture` is what a model that looks at one gets besides the latents."""
     guidance = Guidance(part.guidance, batched, skip, part.cfg_rescale)
     consistency = part.sampler.consistency
     network: Network = GuidedNetwork(
         denoise, table, conditioning, guidance, dtype=dtype, prediction="epsilon" if consistency else prediction, hooks=hooks,
+        picture=picture,
     )
     if consistency:
         network = ConsistencyNetwork(network, table)

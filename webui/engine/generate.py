@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL import Image
@@ -12,21 +12,24 @@ from torch import Tensor
 
 from webui.backend.components import Components
 from webui.backend.manager import ModelManager
+from webui.backend.offload import set_tiling
 from webui.backend.parts import ModelChoice
 from webui.engine.course import make_course, make_table, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import make_network
+from webui.engine.fitting import Fit, fit, within_memory, work_of
 from webui.engine.plan import Batch, Enlarge, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
 from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, decode_picture
 from webui.engine.steps.encode import PromptCache, encode
-from webui.engine.steps.latents import batch_noise, first_latents, later_noise
+from webui.engine.steps.latents import FACTOR, batch_noise, first_latents, later_noise
 from webui.engine.steps.postprocess import to_image
 from webui.engine.steps.upscale import encode_image, enlarge_images, enlarge_latents, to_pixels
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.host import Hearing, PluginHost
+from webui.schema.machine import DeviceOptions
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Workshop:
     prompts: PromptCache
     previewer: Previewer
     host: PluginHost | None = None
+    options: DeviceOptions = field(default_factory=DeviceOptions)
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,17 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     A skipped batch gives its partial pictures (or none), then the next batch begins. Raises `ModelError` for a model that cannot be used.
     """
     tools.cancel.raise_if_interrupted()
+    choice = ModelChoice(plan.checkpoint, plan.vae)
+    fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+    yield from within_memory(fitted, shop.manager, tools, lambda fitted, tools: _carry_out(plan, shop, tools, fitted))
+
+
+def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iterator[Picture]:
     report = Reporter(plan, tools)
     hearing = shop.host.listen(*POINTS) if shop.host else None
-    choice, limit = ModelChoice(plan.checkpoint), tools.machine.sd_checkpoints_limit
-    with shop.manager.lease(choice, limit, lambda: report("loading", plan.batches[0])) as components:
+    loading, limit = lambda: report("loading", plan.batches[0]), tools.machine.sd_checkpoints_limit
+    with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
+        set_tiling(components.modules["vae"], fitted.estimate.way.tiled)
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
@@ -83,7 +94,7 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = _develop(components, latents)
+                image = _develop(components, latents, tools)
                 index = batch.first + number
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
@@ -124,7 +135,7 @@ def _enlarge(run: Run, to: Enlarge, canvas: Canvas | None) -> tuple[Tensor, Sequ
         return enlarge_images(components, [to_image(to_pixels(image))], to), [image]
     assert canvas is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
     latents = canvas.denoised.latents
-    images = [_develop(components, one) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
+    images = [_develop(components, one, tools) for one in latents] if not latent or tools.settings.save_images_before_highres_fix else []
     return enlarge_latents(latents, to) if latent else enlarge_images(components, images, to), images
 
 
@@ -136,13 +147,14 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
-    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings)
-    table = make_table(components.alphas_cumprod, part, settings)
+    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
+    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
     course = make_course(part, table, settings)
     hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
     network = make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
+        picture=components.blank(components.autoencoder, part.height // FACTOR, part.width // FACTOR),
     )
     noise = batch_noise(components, batch, part, run.plan.request, settings)
     options = sampler_options(part, table, settings)
@@ -168,9 +180,9 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
 
 
 @torch.inference_mode()
-def _develop(components: Components, latents: Tensor) -> Image.Image:
+def _develop(components: Components, latents: Tensor, tools: RunTools) -> Image.Image:
     """Decode → postprocess, for one picture (channels, h, w)."""
-    return to_image(decode_picture(components, latents))
+    return to_image(decode_picture(components, latents, tools.tell if tools.settings.auto_vae_precision else None))
 
 
 def _end(previews: PreviewRun | None) -> None:

@@ -39,3 +39,6 @@ class Guidance:
     skip: SkipRules = SkipRules()
     rescale: float = 0.0
     """phi of Lin et al. 2023, 0 … 1: how far the guided prediction is brought back to the spread of the prompt's own."""
+
+    picture: float = 1.0
+    """How strongly a model that edits a picture holds on to it: Brooks et al. 2022, https://arxiv.org/abs/2211.09800, equation 3."""

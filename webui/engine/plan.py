@@ -17,7 +17,7 @@ from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 
@@ -67,6 +67,11 @@ class Pass:
         return math.nextafter(1.0, 2.0) if scaled == 1.0 and self.cfg != 1.0 else scaled
 
     @property
+    def told_size(self) -> tuple[int, int]:
+        """Width and height as SDXL is told them: in a second pass what is enlarged to, also when some of it is cut."""
+        return (self.width, self.height) if self.enlarge is None else (self.enlarge.width, self.enlarge.height)
+
+    @property
     def calls(self) -> int:
         """Model calls: what prompts are scheduled by. Two a step for samplers of second order."""
         return calls_of(self.steps, self.sampler)
@@ -107,6 +112,9 @@ class Plan:
     batches: tuple[Batch, ...]
     extras: tuple[tuple[str, object], ...] = ()
     """Infotext fields that noise and sampling add, with their values; a tuple has one value per picture of the run."""
+
+    vae: ModelFile | None = None
+    """The file that stands in for the checkpoint's own VAE."""
 
     @property
     def todo(self) -> tuple[Pass, ...]:

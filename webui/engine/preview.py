@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from webui.backend.components import Components
+from webui.backend.offload import is_moved_about
 from webui.schema.settings import MachineSettings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Previewer:
 
     def begin(self, components: Components, machine: MachineSettings, emit: Emit) -> PreviewRun:
         """Previews for one run; nothing is emitted any more after its `end`."""
+        if is_moved_about(components.modules["vae"]):
+            self.map_of(components)  # here and now: on the other thread the VAE would push the denoiser off the device
         return PreviewRun(self, components, machine, emit)
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
@@ -51,7 +54,7 @@ class Previewer:
         return self._thread.submit(work)
 
     def map_of(self, components: Components) -> np.ndarray:
-        """(channels + 1, 3) of a model, fitted at the first call. Only called on the preview thread."""
+        """(channels + 1, 3) of a model, fitted at the first call: on the preview thread, or before it begins."""
         known = self._maps.get(components)
         if known is None:
             known = self._maps[components] = fit_map(components)

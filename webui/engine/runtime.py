@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from dataclasses import replace
 
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
 from webui.backend.manager import ModelManager
+from webui.backend.memory import Work
+from webui.backend.network_files import NetworkFiles
 from webui.backend.parts import ModelChoice
+from webui.backend.vae_choice import choose_vae
+from webui.engine.fitting import fit, is_out_of_memory
 from webui.engine.generate import Workshop, generate
 from webui.engine.plan import Plan, make_plan
 from webui.engine.preview import Previewer
@@ -24,16 +27,19 @@ from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.settings import MachineSettings, PictureSettings
 
 
 class Runtime:
     """One device at work. Used from one thread at a time."""
 
-    def __init__(self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None) -> None:
+    def __init__(
+        self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None, files: NetworkFiles | None = None,
+    ) -> None:
         self.device = choose_device(options)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host)
+        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options)
+        self._files = files
         self._catalog = catalog
         self._registries = registries
 
@@ -45,18 +51,25 @@ class Runtime:
     def plan(self, request: Txt2Img, settings: PictureSettings | None = None) -> Plan:
         """The request with everything resolved. Raises `RequestError` or `ModelError` at the field that is wrong."""
         checkpoint = self._catalog.get(request.checkpoint or self._catalog.default() or "")
-        return make_plan(request, checkpoint, self._registries, settings=settings)
+        plan = make_plan(request, checkpoint, self._registries, settings=settings)
+        return replace(plan, vae=self._vae(checkpoint, settings or PictureSettings()))
+
+    def _vae(self, checkpoint: Checkpoint, settings: PictureSettings) -> ModelFile | None:
+        return choose_vae(settings.sd_vae, checkpoint, self._files.files("vae") if self._files else ())
 
     def generate(self, request: Txt2Img, tools: RunTools | None = None) -> Iterator[Picture]:
         """Pictures of a request, one by one; see `generate.generate` for interrupt and skip. Raises `WebuiError` in words for the person."""
         tools = tools or RunTools()
         plan = self.plan(request, tools.settings)
-        with _out_of_memory_in_words(plan):
+        with _out_of_memory_in_words(plan, self.shop.manager):
             yield from generate(plan, self.shop, tools)
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
-        """Load a checkpoint before the first job asks for it. Raises `ModelError`."""
-        with self.shop.manager.lease(ModelChoice(checkpoint), machine.sd_checkpoints_limit):
+        """Load a checkpoint before the first job asks for it, for a small picture. Raises `ModelError`."""
+        settings = PictureSettings()
+        choice = ModelChoice(checkpoint, self._vae(checkpoint, settings))
+        fitted = fit(self.shop.manager, choice, Work(512 * 512, 2), self.shop.options, RunTools(machine=machine, settings=settings))
+        with self.shop.manager.lease(choice, machine.sd_checkpoints_limit, residence=fitted.residence, budget=fitted.budget):
             pass
 
     def close(self) -> None:
@@ -66,15 +79,14 @@ class Runtime:
 
 
 @contextmanager
-def _out_of_memory_in_words(plan: Plan) -> Iterator[None]:
+def _out_of_memory_in_words(plan: Plan, manager: ModelManager) -> Iterator[None]:
     request, largest = plan.request, max(plan.passes, key=lambda part: part.width * part.height)
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):  # the CPU's has no class of its own
+        if not is_out_of_memory(error):
             raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        manager.evict()
         raise WebuiError(
             f"There is not enough memory for {request.batch_size} × {largest.width} × {largest.height} pixels at once.",
             hint="Take a smaller size or batch size.",

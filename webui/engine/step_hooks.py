@@ -95,7 +95,7 @@ class PassHooks:
         state = replace(self._state, level=level)
         found = self._hearing.revise("model_input", "inputs", given, _check_input, state=state)
         if found.cond is not moment.cond or found.uncond is not moment.uncond:
-            moment = Conditioning(found.cond, found.uncond, moment.shares)
+            moment = replace(moment, cond=found.cond, uncond=found.uncond)
         return found.x, found.level, moment
 
     def after_output(self, cond: Tensor, uncond: Tensor | None, level: Tensor) -> tuple[Tensor, Tensor | None]:

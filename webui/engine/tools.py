@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from webui.engine.cancel import CancelToken
 from webui.schema.errors import RequestError
 from webui.schema.settings import MachineSettings, PictureSettings
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,6 +32,9 @@ class Step:
     share: float | None = None
     """Share of this batch's work that is done, 0 … 1, where steps are not all equally dear; None = step / steps."""
 
+    note: str = ""
+    """What the person may want to know of how it is done: the memory it is expected to need, or how it is made to fit."""
+
 
 def _no_pictures(ref: ImageRef) -> Image.Image:
     raise RequestError("There is no store of pictures to take the first pass from.", field="firstpass_image")
@@ -36,6 +42,10 @@ def _no_pictures(ref: ImageRef) -> Image.Image:
 
 def _ignore_step(step: Step) -> None:
     """Nobody is watching."""
+
+
+def _log(text: str) -> None:
+    log.warning("%s", text)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,9 @@ class RunTools:
 
     open_image: Callable[[ImageRef], Image.Image] = _no_pictures
     """Opens a picture that the request names, RGB. Raises `WebuiError` when it is not there."""
+
+    tell: Callable[[str], None] = _log
+    """Says something to the person that they would not expect: a sentence."""
 
 
 @dataclass(frozen=True)

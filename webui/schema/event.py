@@ -25,6 +25,9 @@ class Progress(Frozen):
     phase: str = "sampling"
     """`loading`, `encoding`, `sampling`, `decoding` or `saving`."""
 
+    note: str = ""
+    """The memory that the run is expected to need, or what is out of the ordinary in how it is done."""
+
 
 class Preview(Frozen):
     """What the running picture looks like now, as a data URI (JPEG). `seq` grows; an older one that arrives late is dropped."""

@@ -6,6 +6,9 @@ from typing import Literal
 
 from webui.schema.base import Frozen
 
+MemoryMode = Literal["high", "model offload", "group offload"]
+"""Where the parts of a model are while it works: all on the device; one at a time, the others waiting in RAM; layer by layer."""
+
 
 class DeviceOptions(Frozen):
     """Which device, which precision, which attention; from the command line (A1111's flags of the same names)."""
@@ -22,3 +25,12 @@ class DeviceOptions(Frozen):
 
     xformers: bool = False
     """xformers' attention instead of torch SDPA, where its kernels work (CUDA)."""
+
+    memory: MemoryMode | Literal["auto"] = "auto"
+    """--lowvram, --medvram, --always-high-vram: what the setting `memory_mode` means by `auto`. Without a flag: by free memory."""
+
+    medvram_sdxl: bool = False
+    """--medvram-sdxl: `model offload` for SDXL alone."""
+
+    whole_files: bool = False
+    """--disable-mmap-load-safetensors: read model files instead of mapping them."""

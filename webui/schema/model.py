@@ -8,6 +8,15 @@ from pydantic import Field
 
 from webui.schema.base import Frozen
 
+Layout = Literal["ldm", "diffusers", "unet"]
+"""One file with everything, a folder of modules, or the denoiser alone."""
+
+Prediction = Literal["epsilon", "v", "flow", "edm"]
+"""What a denoiser was trained to put out; `edm` is Karras' own parameterisation (Playground 2.5, CosXL)."""
+
+SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+"""Of files that may be checkpoints."""
+
 FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler"]
 
 
@@ -22,12 +31,18 @@ class ModelFile(Frozen):
 
 
 class Suggestions(Frozen):
-    """What a model's file says it is good at: prompts to begin with, and the size and guidance it was made for."""
+    """What a model is good with, as its file says or as a person keeps it: prompts to begin with, size, guidance, sampler, clip skip, VAE."""
 
     prompts: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=20)] = ()
     width: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     height: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     cfg_scale: float | None = Field(default=None, ge=0, le=100)
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    sampler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    scheduler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    clip_skip: int | None = Field(default=None, ge=1, le=12)
+    vae: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Value of the setting `sd_vae`."""
 
 
 class Checkpoint(Frozen):
@@ -38,12 +53,34 @@ class Checkpoint(Frozen):
     size: int
     mtime: float
     family: str | None = None
-    """Key of `backend.families`, or None when the file cannot be used; then `error` says why."""
+    """What it is (`sd1`, `sdxl`, `flux`, …), or None when it is no checkpoint or cannot be read; then `error` says why."""
 
     error: str | None = None
+    """Why it cannot be used, also when its family is known."""
+
+    variant: str = "base"
+    layout: Layout = "ldm"
+    prediction: Prediction | None = None
+    """None when neither the weights nor their notes say."""
+
+    zero_snr: bool = False
+    """Trained to zero terminal signal-to-noise ratio."""
+
+    parts: tuple[str, ...] = ()
+    """What is inside, under diffusers' names."""
+
+    dtype: str = ""
+    """What most of the denoiser's weights are stored in: `F16`, `BF16`, `F8_E4M3`, `Q4_K`, …"""
+
+    ema: bool = False
+    """Whether there is a second, averaged copy of the denoiser."""
+
     sha256: str | None = None
     suggests: Suggestions | None = None
-    """What the page offers with this model, when its file says so."""
+    """What the page offers with this model, when its file says so or somebody keeps it."""
+
+    kept: bool = False
+    """Whether some of it is kept by a person."""
 
     @property
     def title(self) -> str:
@@ -54,4 +91,5 @@ class Checkpoint(Frozen):
     def stem(self) -> str:
         """File name without folders and extension: the `Model` of the infotext."""
         name = self.name.rsplit("/", 1)[-1]
-        return name.rsplit(".", 1)[0] if "." in name else name
+        index = name.removesuffix(".index.json")
+        return index.rsplit(".", 1)[0] if index.lower().endswith(SUFFIXES) else name

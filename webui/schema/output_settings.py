@@ -101,5 +101,7 @@ class OutputSettings(Frozen):
     ] = True
     add_model_name_to_info: Annotated[bool, Checkbox(label="Name of the model in the infotext", info="The field “Model”.")] = True
     add_model_hash_to_info: Annotated[bool, Checkbox(label="Hash of the model in the infotext", info="The field “Model hash”.")] = True
+    add_vae_name_to_info: Annotated[bool, Checkbox(label="Name of the VAE in the infotext", info="The field “VAE”, when one was chosen.")] = True
+    add_vae_hash_to_info: Annotated[bool, Checkbox(label="Hash of the VAE in the infotext", info="The field “VAE hash”.")] = True
     add_version_to_infotext: Annotated[bool, Checkbox(label="Version of the program in the infotext", info="The field “Version”.")] = True
     add_user_name_to_info: Annotated[bool, Checkbox(label="Who is signed in, in the infotext", info="The field “User”.")] = False

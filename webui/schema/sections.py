@@ -45,8 +45,15 @@ SECTIONS = (
     Section("saving-grids", "Grids", (
         "grid_save", "grid_format", "grid_only_if_multiple", "grid_extended_filename", "grid_prevent_empty_spots", "n_rows", "img_max_size_mp",
     )),
+    Section("vae", "Models and memory", (
+        "sd_vae", "sd_vae_overrides_per_model_preferences", "auto_vae_precision", "fp8_storage", "sd_checkpoints_limit", "memory_mode", "vae_tiling",
+        "models_ram_gb", "models_vram_gb", "disable_mmap_load_safetensors",
+    )),
     Section("sd", "Prompts and noise", (
         "emphasis", "CLIP_stop_at_last_layers", "comma_padding_backtrack", "enable_prompt_comments", "randn_source",
+    )),
+    Section("sdxl", "Stable Diffusion XL", (
+        "sdxl_crop_top", "sdxl_crop_left", "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score", "sdxl_clip_l_skip",
     )),
     Section("sampler-params", "Sampler parameters", (
         "hide_samplers", "hide_schedulers", "eta_ancestral", "eta_ddim", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise",
@@ -55,13 +62,14 @@ SECTIONS = (
     )),
     Section("img2img", "img2img and hires fix", ("img2img_extra_noise", "img2img_fix_steps")),
     Section("optimizations", "Optimizations", (
-        "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all", "sd_checkpoints_limit",
+        "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all",
     )),
     Section("compatibility", "Compatibility", (
         "auto_backcompat", "use_old_scheduling", "use_old_hires_fix_width_height", "use_old_karras_scheduler_sigmas", "enable_quantization",
     )),
     Section("infotext", "Infotext", (
-        "enable_pnginfo", "easel_request_in_png", "add_model_name_to_info", "add_model_hash_to_info", "add_version_to_infotext",
+        "enable_pnginfo", "easel_request_in_png", "add_model_name_to_info", "add_model_hash_to_info", "add_vae_name_to_info",
+        "add_vae_hash_to_info", "add_version_to_infotext",
         "add_user_name_to_info", "infotext_styles", "infotext_skip_pasting",
     )),
     Section("live-preview", "Live previews", (

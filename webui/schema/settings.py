@@ -7,19 +7,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from webui.schema.base import Frozen
+from webui.schema.model_settings import MemorySettings, ModelSettings
 from webui.schema.output_settings import OutputSettings
 from webui.schema.page_settings import PageSettings, ServerSettings
 from webui.schema.prompt_settings import PromptSettings
 from webui.schema.sampling_settings import SamplingSettings
+from webui.schema.sdxl_settings import SdxlSettings
 from webui.schema.widgets import Checkbox, Slider
 
 
-class PictureSettings(OutputSettings, PromptSettings, SamplingSettings):
+class PictureSettings(OutputSettings, PromptSettings, SamplingSettings, SdxlSettings, ModelSettings):
     """Can change pixels, names or files: frozen into the job when it is submitted."""
 
 
-class MachineSettings(Frozen):
+class MachineSettings(MemorySettings):
     """Belong to the machine: read when a job starts."""
 
     live_previews_enable: Annotated[bool, Checkbox(label="Live previews", info="Show the picture in the making.")] = True

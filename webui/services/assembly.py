@@ -44,14 +44,18 @@ def open_library(folders: Folders) -> Library:
     return Library(url) if url else Library.open(folders.own / "library.db")
 
 
+CHECKPOINT_FOLDERS = ("Stable-diffusion", "checkpoints", "diffusers", "unet", "diffusion_models")
+"""Below models/: A1111's folder, ComfyUI's, diffusers' own layout, and denoisers without their other parts."""
+
+
 def make_catalog(options: LaunchOptions, folders: Folders, library: Library) -> tuple[Catalog, str | None]:
     """The catalog, and the name of the checkpoint on the command line. Raises `WebuiError` when that one cannot be used."""
-    places = [folders.models / "Stable-diffusion"]
+    places = [folders.models / name for name in CHECKPOINT_FOLDERS]
     if options.ckpt_dir:
         places.append(options.ckpt_dir)
     if options.ckpt and not any(options.ckpt.is_relative_to(place) for place in places):
         places.append(options.ckpt.parent)
-    catalog = Catalog(places, HashTable(library))
+    catalog = Catalog(places, HashTable(library), folders.own / "checkpoints.json")
     if options.ckpt is None:
         return catalog, None
     home = next(place for place in places if options.ckpt.is_relative_to(place))

@@ -22,9 +22,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from webui.engine.tools import Picture
-from webui.schema.errors import StorageError
+from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, Notice, PictureFiled
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
@@ -61,17 +61,19 @@ class Outputs:
     """Saves pictures one after another on a thread of its own. `scratch` takes those that the settings say not to keep: pages still show them.
 
     `hash_of` says what is known of a checkpoint's hash and computes nothing. Without `waiting` (hashing is off) a file is written without it.
+    `vae_hash_of` computes the hash of a VAE's file.
     """
 
     def __init__(
         self, folder: Path, scratch: Path, library: Library, hash_of: Callable[[Checkpoint], str | None], *, waiting: Waiting | None = None,
-        emit: Callable[[Event], None] = _nobody,
+        emit: Callable[[Event], None] = _nobody, vae_hash_of: Callable[[ModelFile], str] | None = None,
     ) -> None:
         self.folder = folder
         self.scratch = scratch
         self._library = library
         self._hash_of = hash_of
         self._waiting = waiting
+        self._vae_hash_of = vae_hash_of
         self._emit = emit
         self._numbers = Numbers()
         self._done: list[Path] = []
@@ -120,7 +122,19 @@ class Outputs:
     def _sheet(self, saving: Saving, root: Path) -> Sheet:
         checkpoint = saving.picture.plan.checkpoint
         sha256 = self._hash_of(checkpoint)
-        return make_sheet(saving, root, sha256, wait=sha256 is None and self._waiting is not None and wants_hash(saving.settings))
+        wait = sha256 is None and self._waiting is not None and wants_hash(saving.settings)
+        return make_sheet(saving, root, sha256, wait, self._vae_hash(saving))
+
+    def _vae_hash(self, saving: Saving) -> str | None:
+        """Computed right here, once for a file: a VAE is a third of a gigabyte at most, and this thread is nobody's but the pictures'."""
+        vae = saving.picture.plan.vae
+        if vae is None or self._vae_hash_of is None or not saving.settings.add_vae_hash_to_info:
+            return None
+        try:
+            return self._vae_hash_of(vae)
+        except ModelError as error:
+            log.warning("no VAE hash: %s", error.message)
+            return None
 
     def _ask(self, sheet: Sheet) -> None:
         if sheet.marked and self._waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
 from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import Cancelled, RequestError, field_errors
-from webui.schema.event import Event, PictureSaved, Preview, Progress
+from webui.schema.event import Event, Notice, PictureSaved, Preview, Progress
 from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
@@ -24,6 +25,8 @@ from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.library import Library
 from webui.services.outputs import Outputs
 from webui.services.sheets import Saving
+
+log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.1
 """Least time between two progress events; the last step of a picture is always told."""
@@ -73,6 +76,7 @@ class JobRun:
         if len(finished) < count:
             tools = RunTools(
                 self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
+                tell=self._tell,
             )
             if self._open_image:
                 tools = replace(tools, open_image=self._open_image)
@@ -101,7 +105,7 @@ class JobRun:
         others = frozenset(range(request.batch_count * request.batch_size)) - {index}
         self._meter.begin(request.revise(batch_count=1))
         report = lambda step: self._meter.report(replace(step, picture=step.picture - first, pictures=request.batch_size))  # noqa: E731
-        tools = RunTools(self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others)
+        tools = RunTools(self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others, tell=self._tell)
         made = [picture for picture in self._engine.generate(request, tools) if picture.index == index and not picture.partial]
         self.token.raise_if_interrupted()
         if not made:
@@ -115,6 +119,10 @@ class JobRun:
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
+
+    def _tell(self, text: str) -> None:
+        log.warning("job %s: %s", self.job.id, text)
+        self._emit(Notice(id=f"job {self.job.id}", level="warning", message=text))
 
     def _save(self, picture: Picture, name: str) -> Future[PictureRecord]:
         if picture.partial:
@@ -182,7 +190,7 @@ class Meter:
         self._emit(
             Progress(
                 job_id=self._job_id, picture=min(self._pictures_before + step.picture + 1, self._pictures), pictures=self._pictures, step=step.step,
-                steps=step.steps, fraction=fraction, eta=self._eta(now, step, fraction), phase=step.phase,
+                steps=step.steps, fraction=fraction, eta=self._eta(now, step, fraction), phase=step.phase, note=step.note,
             )
         )
 

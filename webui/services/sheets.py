@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from webui import __version__
+from webui.backend.vae_choice import file_name
 from webui.engine.tools import Picture
 from webui.schema.base import Frozen
 from webui.schema.job import Job
@@ -98,18 +99,19 @@ def wants_hash(settings: PictureSettings) -> bool:
     return settings.add_model_hash_to_info or "[model_hash" in patterns
 
 
-def make_sheet(saving: Saving, root: Path, sha256: str | None, wait: bool) -> Sheet:
-    """The sheet of a picture, or of a grid (key `GRID`), below `root`. With `wait` the hash comes later."""
+def make_sheet(saving: Saving, root: Path, sha256: str | None, wait: bool, vae_hash: str | None = None) -> Sheet:
+    """The sheet of a picture, or of a grid (key `GRID`), below `root`. With `wait` the hash of the checkpoint comes later."""
     settings = saving.settings
     mark = _mark(saving) if wait else ""
     return Sheet(
-        checkpoint=saving.picture.plan.checkpoint, label=_label(saving, root, sha256), marked=_label(saving, root, mark) if mark else None, mark=mark,
+        checkpoint=saving.picture.plan.checkpoint, label=_label(saving, root, sha256, vae_hash),
+        marked=_label(saving, root, mark, vae_hash) if mark else None, mark=mark,
         easel=describe(saving) if settings.easel_request_in_png and saving.key != GRID else None,
         form=settings.grid_format if saving.key == GRID else settings.samples_format, basename=GRID if saving.key == GRID else "", settings=settings,
     )
 
 
-def _label(saving: Saving, root: Path, sha256: str | None) -> Label:
+def _label(saving: Saving, root: Path, sha256: str | None, vae_hash: str | None) -> Label:
     settings, picture = saving.settings, saving.picture
     facts = facts_of(saving, sha256)
     samples = settings.samples_filename_pattern
@@ -118,7 +120,7 @@ def _label(saving: Saving, root: Path, sha256: str | None) -> Label:
     else:
         below_root, pattern = settings.save_to_dirs, samples or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
     folder = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts)) if below_root else root
-    infotext = write_infotext(picture.plan, picture.index, sha256, settings, saving.job.owner)
+    infotext = write_infotext(picture.plan, picture.index, sha256, settings, saving.job.owner, vae_hash)
     return Label(infotext=infotext, folder=str(folder), name=apply_pattern(pattern, facts))
 
 
@@ -139,7 +141,8 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         prompt=prompt, main_prompt=plan.batches[0].prompts[0], negative_prompt=negative, seed=picture.seed, seeds=plan.seeds,
         steps=plan.passes[0].steps, cfg_scale=plan.passes[0].cfg, image=picture.image, styles=request.style_texts, sampler=plan.sampler.name,
         scheduler=request.scheduler, sampler_schedule=plan.sampler.scheduler, model_hash=sha256[:SHORT] if sha256 else "",
-        model_name=plan.checkpoint.stem, batch_size=size, batch_count=request.batch_count, batch_index=picture.index % size,
+        model_name=plan.checkpoint.stem, vae=file_name(plan.vae) if plan.vae else None, batch_size=size,
+        batch_count=request.batch_count, batch_index=picture.index % size,
         batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
         max_length=saving.settings.filenames_max_length,
         clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1), denoising=request.denoising_strength if request.enable_hr else None,

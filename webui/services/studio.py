@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
+from webui.backend.vae_choice import vae_names
 from webui.engine.hires import check_hires
 from webui.engine.plan import check_prompts
 from webui.engine.prompt.hints import Hint, prompt_hints
@@ -26,7 +27,7 @@ from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, Suggestions
 from webui.schema.page_settings import CHECKPOINT_SETTING, PageSettings
 from webui.schema.result import PictureRecord, PictureView, ReplayReport
 from webui.schema.sections import describe_settings
@@ -42,6 +43,7 @@ from webui.services.infotext.reader import ReadOptions
 from webui.services.infotext.restore import Known
 from webui.services.library import Library
 from webui.services.outputs import Outputs, copy_to_log
+from webui.services.preferences import Preferences, form_values, settle_vae
 from webui.services.queue import JobQueue
 from webui.services.replay import plan_replay
 from webui.services.settings import SettingsStore
@@ -82,6 +84,7 @@ class Parts:
     files: NetworkFiles
     shelf: ModelShelf
     watcher: Watcher
+    preferences: Preferences
     checkpoint: str | None = None
     """The checkpoint named on the command line."""
 
@@ -148,6 +151,8 @@ class Studio:
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
+        checkpoint = self._parts.preferences.with_kept(self._parts.catalog.get(request.checkpoint))
+        snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"))
         check_hires(request, self.registries, snapshot)
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
@@ -303,8 +308,13 @@ class Studio:
     # Models, settings, prompts
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints, usable and not."""
-        return self._parts.catalog.checkpoints()
+        """The checkpoints, usable and not, with what is kept for each."""
+        return [self._parts.preferences.with_kept(item) for item in self._parts.catalog.checkpoints()]
+
+    def keep_preferences(self, checkpoint: str, values: Suggestions | None) -> None:
+        """Keep values for a checkpoint, or with None forget them. Raises `WebuiError`."""
+        self._parts.preferences.keep(self._parts.catalog.get(checkpoint).name, values)
+        self.events.publish(CatalogChanged())
 
     def default_checkpoint(self) -> str | None:
         """Name of the checkpoint used when a request names none."""
@@ -328,25 +338,17 @@ class Studio:
         """The sections of the settings page, with what can be chosen on this server."""
         return describe_settings({
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
-            "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
+            "vaes": vae_names(self._parts.files.files("vae")), "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
         })
 
     def page_facts(self) -> dict[str, Any]:
         """What a page must know before it is drawn: its settings, what its form begins with, and what was wrong with that."""
         settings = self.settings().model_dump(mode="json", include=set(PageSettings.model_fields))
         looks, complaints = self._parts.defaults.read()
-        for name, value in self._suggested().items():
+        default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None)
+        for name, value in form_values(default).items():
             looks.setdefault(name, {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}
-
-    def _suggested(self) -> dict[str, Any]:
-        """What the file of the default checkpoint suggests for a form in which nothing was chosen yet: its first prompt, its size, its guidance."""
-        name = self.default_checkpoint()
-        entry = next((item for item in self.checkpoints() if item.name == name), None)
-        suggests = entry.suggests if entry else None
-        if suggests is None:
-            return {}
-        return {"prompt": next(iter(suggests.prompts), ""), **suggests.model_dump(exclude={"prompts"}, exclude_none=True)}
 
     def save_defaults(self, values: dict[str, Any]) -> None:
         """Make these values of the form what it begins with. Raises `RequestError` at the field."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
 from webui.engine.cancel import CancelToken
 from webui.engine.plan import RANDOM_SEEDS, draw_seed
 from webui.plugins.host import PluginHost
@@ -155,9 +156,11 @@ class DeviceExecutor:
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
         queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
+        files: NetworkFiles | None = None,
     ) -> None:
         self._options = options
         self._images = images
+        self._files = files
         self._catalog = catalog
         self._registries = registries
         self._host = host
@@ -211,7 +214,7 @@ class DeviceExecutor:
         if self._runtime is None:
             from webui.engine.runtime import Runtime  # the one door to torch: the page is served before it is imported
 
-            self._runtime = Runtime(self._options, self._catalog, self._registries, self._host)
+            self._runtime = Runtime(self._options, self._catalog, self._registries, self._host, self._files)
         return self._runtime
 
 

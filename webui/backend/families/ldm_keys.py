@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from webui.backend.families.sd1_config import UNetConfig, VaeConfig
+from webui.backend.families.sd_config import UNetConfig, VaeConfig
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
-TEXT_PREFIX = "cond_stage_model.transformer.text_model."
+CLIP_PREFIX = "cond_stage_model.transformer.text_model."
+OPEN_CLIP_PREFIX = "cond_stage_model.model."
 
 _UNET_RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
@@ -29,6 +30,8 @@ def unet_paths(config: UNetConfig) -> dict[str, str]:
         "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
         "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
     }
+    if config.described:
+        paths |= {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
     paths |= _resnet("mid_block.resnets.0", "middle_block.0") | _resnet("mid_block.resnets.1", "middle_block.2")
     last = len(config.channels) - 1
     for level, attention in enumerate(config.attention):
@@ -95,3 +98,19 @@ def _resnet(ours: str, theirs: str) -> dict[str, str]:
 
 def _vae_resnet(ours: str, theirs: str) -> dict[str, str]:
     return {ours: theirs, f"{ours}.conv_shortcut": f"{theirs}.nin_shortcut"}
+
+
+def open_clip_paths(layers: int) -> dict[str, str]:
+    """transformers module path → OpenCLIP module path, of a text encoder, without what is laid out differently: the joined projections of attention,
+    and `text_projection`. mlfoundations/open_clip, `transformer.py`."""
+    paths = {
+        "embeddings.token_embedding": "token_embedding", "embeddings.position_embedding.weight": "positional_embedding",
+        "final_layer_norm": "ln_final",
+    }
+    for layer in range(layers):
+        ours, theirs = f"encoder.layers.{layer}", f"transformer.resblocks.{layer}"
+        paths |= {
+            f"{ours}.layer_norm1": f"{theirs}.ln_1", f"{ours}.layer_norm2": f"{theirs}.ln_2", f"{ours}.mlp.fc1": f"{theirs}.mlp.c_fc",
+            f"{ours}.mlp.fc2": f"{theirs}.mlp.c_proj", f"{ours}.self_attn.out_proj": f"{theirs}.attn.out_proj",
+        }
+    return paths

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from webui.backend.components import Components
 from webui.schema.errors import ModelError
+
+WIDER = {torch.float16: (torch.bfloat16, torch.float32), torch.bfloat16: (torch.float32,)}
+"""bfloat16 has the range of float32 in 16 bits, so it comes first."""
 
 
 def check_latents(latents: Tensor) -> None:
@@ -18,9 +23,21 @@ def check_latents(latents: Tensor) -> None:
         )
 
 
-def decode_picture(components: Components, latents: Tensor) -> Tensor:
-    """(channels, h, w) → (3, 8 h, 8 w), both float32, in [-1, 1] but for overshoot. Raises `ModelError` when the autoencoder gives NaN."""
-    picture = components.autoencoder.decode(latents[None])[0]
+def decode_picture(components: Components, latents: Tensor, tell: Callable[[str], None] | None = None) -> Tensor:
+    """(channels, h, w) → (3, 8 h, 8 w), both float32, in [-1, 1] but for overshoot.
+
+    An autoencoder that gives NaN is widened to bfloat16, then to float32, and stays so; `tell` hears of it. Without `tell`, and when that did not
+    help, raises `ModelError`.
+    """
+    picture, vae = components.autoencoder.decode(latents[None])[0], components.modules["vae"]
+    if tell is not None:
+        for dtype in WIDER.get(next(vae.parameters()).dtype, ()):
+            if bool(torch.isfinite(picture).all()):
+                return picture
+            vae.to(dtype)
+            name = str(dtype).removeprefix("torch.")
+            tell(f"The VAE produced NaN (not a number); it computes in {name} from now on. With --no-half-vae it always computes in 32 bits.")
+            picture = components.autoencoder.decode(latents[None])[0]
     if not bool(torch.isfinite(picture).all()):
         raise ModelError(
             "The VAE (the part that turns the result into pixels) produced NaN (not a number).",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from webui.backend.components import Components
+from webui.backend.components import END, Components, Encoded, Frame, TextEncoder
 from webui.engine.conditioning import Line, Padding, Timeline
 from webui.engine.emphasis import apply_emphasis
 from webui.engine.prompt.chunks import EMPTY, Chunk
@@ -31,7 +31,7 @@ class _Key:
 
     texts: Texts
     emphasis: str
-    clip_skip: int
+    clip_skip: tuple[int, bool]
     backtrack: int
 
 
@@ -40,12 +40,14 @@ class PromptCache:
 
     def __init__(self, size: int = REMEMBERED) -> None:
         self.size = size
-        self._models: WeakKeyDictionary[Components, OrderedDict[_Key, dict[str, Tensor]]] = WeakKeyDictionary()
+        self._models: WeakKeyDictionary[Components, OrderedDict[_Key, dict[str, Encoded]]] = WeakKeyDictionary()
 
-    def get(self, components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> tuple[Tensor, ...]:
-        """(tokens, width) of each text of one schedule, all equally long, tokens a multiple of 77, in the text encoder's dtype."""
+    def get(self, components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> tuple[Encoded, ...]:
+        """Of each text of one schedule: states (tokens, width), all equally long, tokens a multiple of 77, in the text encoder's dtype; pooled
+        (width,)."""
         known = self._models.setdefault(components, OrderedDict())
-        key = _Key(texts, settings.emphasis, settings.CLIP_stop_at_last_layers, settings.comma_padding_backtrack)
+        clip_skip = (settings.CLIP_stop_at_last_layers, settings.sdxl_clip_l_skip)
+        key = _Key(texts, settings.emphasis, clip_skip, settings.comma_padding_backtrack)
         if key not in known:
             known[key] = encode_texts(components, texts, settings, field)
             while len(known) > self.size:
@@ -58,28 +60,56 @@ class PromptCache:
         self._models.clear()
 
 
-def encode_texts(components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> dict[str, Tensor]:
-    """(tokens, width) of each different text. Every chunk of 75 tokens is encoded by itself, the results stand one after the other; shorter texts are
-    padded with encoded empty chunks. Raises `PromptError`."""
+def encode_texts(components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> dict[str, Encoded]:
+    """States (tokens, width) and pooled (width,) of each different text. Every chunk of 75 tokens is encoded by itself, the results stand one after
+    the other; shorter texts are padded with encoded empty chunks. The vector for the whole is that of the first chunk. Raises `PromptError`."""
     different = list(dict.fromkeys(texts))
     chunked = [chunks_of(text, settings, field).chunks for text in different]
     longest = max(len(chunks) for chunks in chunked)
     filled = [(*chunks, *[EMPTY] * (longest - len(chunks))) for chunks in chunked]
-    encoded = encode_chunks(components, [chunk.tokens for chunks in filled for chunk in chunks], settings.CLIP_stop_at_last_layers)
     order = [different.index(text) for text in texts]
-    columns = [
-        _weigh([encoded[chunks[place].tokens] for chunks in filled], [chunks[place] for chunks in filled], settings.emphasis, order)
-        for place in range(longest)
-    ]
-    return dict(zip(different, torch.cat(columns, dim=1), strict=True))
+
+    def of(encoder: TextEncoder) -> Encoded:
+        skip = _clip_skip(encoder, settings)
+        encoded = encode_chunks(encoder, [chunk.tokens for chunks in filled for chunk in chunks], components.device.device, skip)
+        columns = [
+            _weigh([encoded[chunks[place].tokens].states for chunks in filled], [chunks[place] for chunks in filled], settings.emphasis, order)
+            for place in range(longest)
+        ]
+        pooled = [vector for chunks in filled if (vector := encoded[chunks[0].tokens].pooled) is not None]
+        return Encoded(torch.cat(columns, dim=1), torch.stack(pooled) if pooled else None)
+
+    whole = components.join([of(encoder) for encoder in components.text_encoders])
+    return {text: _at(whole, number) for number, text in enumerate(different)}
 
 
-def encode_chunks(components: Components, chunks: Sequence[tuple[int, ...]], clip_skip: int = 1) -> dict[tuple[int, ...], Tensor]:
-    """(77, width) of each different chunk of 77 tokens. Eight at a time, so that a very long prompt does not need memory for all at once."""
+def encode_chunks(
+    encoder: TextEncoder, chunks: Sequence[tuple[int, ...]], device: torch.device, clip_skip: int | None = None,
+) -> dict[tuple[int, ...], Encoded]:
+    """States (77, width) and pooled (width,) of each different chunk of 77 tokens. Eight at a time, so that a very long prompt does not need memory
+    for all at once."""
     different = list(dict.fromkeys(chunks))
-    tokens = torch.tensor(different, device=components.device.device)
-    encoded = torch.cat([components.encode_text(part, clip_skip) for part in tokens.split(8)])
-    return dict(zip(different, encoded, strict=True))
+    tokens = torch.tensor([_padded(chunk, encoder.pad) for chunk in different], device=device)
+    pieces = [encoder.encode(part, clip_skip) for part in tokens.split(8)]
+    return dict(zip(different, (_at(piece, number) for piece in pieces for number in range(len(piece.states))), strict=True))
+
+
+def _clip_skip(encoder: TextEncoder, settings: PictureSettings) -> int | None:
+    counts = encoder.clip_skip == "always" or (encoder.clip_skip == "asked" and settings.sdxl_clip_l_skip)
+    return settings.CLIP_stop_at_last_layers if counts else None
+
+
+def _padded(chunk: tuple[int, ...], pad: int) -> tuple[int, ...]:
+    """What stands behind the first end mark becomes the encoder's own padding (a1111-contract §1)."""
+    if pad == END:
+        return chunk
+    filled = chunk.index(END) + 1
+    return (*chunk[:filled], *[pad] * (len(chunk) - filled))
+
+
+def _at(encoded: Encoded, number: int) -> Encoded:
+    """One text of several."""
+    return Encoded(encoded.states[number], None if encoded.pooled is None else encoded.pooled[number])
 
 
 def _weigh(encoded: list[Tensor], chunks: list[Chunk], emphasis: str, order: list[int]) -> Tensor:
@@ -97,26 +127,42 @@ def _weigh(encoded: list[Tensor], chunks: list[Chunk], emphasis: str, order: lis
 
 def encode(
     components: Components, cache: PromptCache, reading: Reading, cfg: float, timing: Timing, settings: PictureSettings,
+    size: tuple[int, int] = (512, 512),
 ) -> Timeline:
-    """Conditioning of a batch over the calls of a pass. Where guidance needs no negative prompt (cfg 1, no AND), none is encoded."""
+    """Conditioning of a batch over the calls of a pass of this size (width, height). Where guidance needs no negative prompt (cfg 1, no AND), none is
+    encoded."""
 
-    def line(text: str, field: str) -> Line:
+    def line(text: str, *, negative: bool = False) -> Line:
+        field = reading.fields[negative]
         entries = parse_schedule(text, timing, field)
-        texts = cache.get(components, tuple(entry.text for entry in entries), settings, field)
-        return Line(tuple(entry.end for entry in entries), texts)
+        encoded = cache.get(components, tuple(entry.text for entry in entries), settings, field)
+        if negative and components.zero_negative and not any(entry.text for entry in entries):
+            encoded = tuple(_zeros(one) for one in encoded)
+        frame = _frame(size, settings, negative)
+        added: list[Mapping[str, Tensor]] = [components.describe(one.pooled, frame) for one in encoded]
+        return Line(tuple(entry.end for entry in entries), tuple(one.states for one in encoded), tuple(added))
 
     pictures = [split_parts(prompt) for prompt in reading.prompts]
-    cond = [[(part.weight, line(part.text, reading.fields[0])) for part in parts] for parts in pictures]
+    cond = [[(part.weight, line(part.text)) for part in parts] for parts in pictures]
     if all(_leads_alone(parts, cfg) for parts in pictures):
         return Timeline(cond, None)
-    uncond = [line(text, reading.fields[1]) for text in reading.negative_prompts]
+    uncond = [line(text, negative=True) for text in reading.negative_prompts]
     if settings.pad_cond_uncond_v0:
         padding = Padding("v0")
     elif settings.pad_cond_uncond:
-        padding = Padding("repeat", cache.get(components, ("",), settings)[0])
+        padding = Padding("repeat", cache.get(components, ("",), settings)[0].states)
     else:
         padding = Padding()
     return Timeline(cond, uncond, padding)
+
+
+def _zeros(encoded: Encoded) -> Encoded:
+    return Encoded(torch.zeros_like(encoded.states), None if encoded.pooled is None else torch.zeros_like(encoded.pooled))
+
+
+def _frame(size: tuple[int, int], settings: PictureSettings, negative: bool) -> Frame:
+    score = settings.sdxl_refiner_low_aesthetic_score if negative else settings.sdxl_refiner_high_aesthetic_score
+    return Frame(*size, settings.sdxl_crop_top, settings.sdxl_crop_left, score)
 
 
 def _leads_alone(parts: Sequence[Part], cfg: float) -> bool:

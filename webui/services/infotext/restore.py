@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from webui.backend.vae_choice import file_name
 from webui.engine.sampler_names import SAME_SAMPLER, SAME_SCHEDULE, hires_names_of_infotext
 from webui.schema.errors import field_errors
 from webui.schema.generation import Hires, Txt2Img
@@ -38,7 +39,7 @@ SETTINGS = {
     "UniPC order": "uni_pc_order", "UniPC lower order final": "uni_pc_lower_order_final", "Noise Schedule": "sd_noise_schedule",
     "Beta schedule alpha": "beta_dist_alpha", "Beta schedule beta": "beta_dist_beta", "Beta scheduler alpha": "beta_dist_alpha",
     "Beta scheduler beta": "beta_dist_beta", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
-    "Pad conds v0": "pad_cond_uncond_v0", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
+    "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
 }  # fmt: skip
 """Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
 
@@ -190,6 +191,9 @@ def _usable_settings() -> dict[str, str]:
 
 def _settings(fields: Mapping[str, Any], known: Known, comments: list[str]) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
+    vae = known.files.find("vae", PurePosixPath(str(fields.get("VAE", ""))).stem) if known.files and fields.get("VAE") else None
+    if vae is not None and file_name(vae) != known.settings.sd_vae:  # one that is not here is named by `name_missing`
+        overrides["sd_vae"] = file_name(vae)
     for key, name in _usable_settings().items():
         if key not in fields:
             continue

@@ -1,4 +1,4 @@
-"""The bar above the tabs: name, checkpoint picker with refresh, queue and theme buttons (drawn by `web/`)."""
+"""The bar above the tabs: name, checkpoint picker with refresh and the model's defaults, queue and theme buttons (drawn by `web/`)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
         with gr.Row(elem_id="quicksettings"):
             picker = form.place("checkpoint", value=studio.default_checkpoint() or "", min_width=160, scale=1)
             refresh = gr.Button("⟳", elem_id="refresh_sd_model_checkpoint", elem_classes="tool", min_width=40)
+            gr.Button("≡", elem_id="easel_model_defaults", elem_classes="tool", min_width=40)
             gr.HTML("", elem_id="easel_quicksettings", padding=False)
             relist = gr.Button("", elem_id="easel_relist_checkpoints", elem_classes="out-of-sight")
         gr.HTML("", elem_id="easel_tools", padding=False)

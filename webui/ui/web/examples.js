@@ -1,6 +1,7 @@
 // A row of prompts that the chosen checkpoint's own file offers. One click puts a prompt and the model's size and guidance into the form; Ctrl+Z takes it back.
 
 import { byId, h } from './dom.js';
+import { formValues } from './model_defaults.js';
 import { change } from './paste.js';
 import { state, subscribe } from './store.js';
 import { t } from './words.js';
@@ -19,8 +20,8 @@ function draw() {
   const suggests = state.checkpoints?.find((item) => item.name === chosen)?.suggests ?? null;
   if (suggests === shown) return;
   shown = suggests;
-  const { prompts = [], ...rest } = suggests || {};
-  const values = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
-  const example = (prompt) => h('button', { type: 'button', class: 'example', text: prompt, onclick: () => change({ prompt, ...values }) });
+  const { prompts = [] } = suggests || {};
+  const values = () => formValues(suggests, easel.draft.settings);
+  const example = (prompt) => h('button', { type: 'button', class: 'example', text: prompt, onclick: () => change({ prompt, ...values() }) });
   byId('txt2img_examples').replaceChildren(...(prompts.length ? [h('span', { text: t('examples') }), ...prompts.map(example)] : []));
 }

@@ -4,6 +4,7 @@ import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
 import { mountModels } from './models.js';
 import { mountPaste } from './paste.js';
+import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
 import { applyPageSettings } from './page_settings.js';
@@ -22,7 +23,7 @@ const { easel, easelPage: page } = window;
 
 let boot = null;
 connect(receive, (up) => { if (state.up !== up) change({ up }); });
-present('easel_tools', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'paste',
+present('easel_tools', 'easel_model_defaults', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'paste',
   'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
   page.elements.prompt, page.elements.negative_prompt).then(start);
 
@@ -39,6 +40,7 @@ function start() {
   offerOldForm();
   mountPaste();
   mountExamples();
+  mountModelDefaults();
   byId('easel_tools').replaceChildren(mountQueue(), theme);
   document.addEventListener('keydown', onKey, true);
   loadCheckpoints();

@@ -31,7 +31,7 @@ export function mountPaste() {
 const byPath = (values) => Object.fromEntries(paths.map((path, index) => [path, values[index]]));
 let reading = null, order = null;
 
-const now = () => new Promise((resolve) => { reading = resolve; byId('easel_read').click(); });
+export const now = () => new Promise((resolve) => { reading = resolve; byId('easel_read').click(); });
 
 // Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
 const put = (values) => new Promise((resolve) => { order = { values, resolve }; byId('easel_fill').click(); });
@@ -144,12 +144,13 @@ export function compare(current, values) {
   return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && !empty(values[path])) };
 }
 
-async function openDiff(metadata, source = {}) {
-  if (!hasValues(metadata)) return void toast({ message: metadata.comments[0] || t('paste_nothing'), hint: t('paste_hint') }, 'error');
+// `source` may also bring a title and a summary of its own, and with `extra(dialog)` further buttons: then the dialog opens even when nothing differs.
+export async function openDiff(metadata, source = {}) {
+  if (!source.extra && !hasValues(metadata)) return void toast({ message: metadata.comments[0] || t('paste_nothing'), hint: t('paste_hint') }, 'error');
   const current = await now();
   const { rows, equal, homeless } = compare(current, metadata.values);
   const notes = [...metadata.comments, ...(homeless.length ? [t('paste_homeless', { names: homeless.join(', ') })] : [])];
-  if (!rows.length && !notes.length) return void toast({ message: t('paste_same') });
+  if (!rows.length && !notes.length && !source.extra) return void toast({ message: t('paste_same') });
   const boxes = new Map(rows.map((row) => [row, h('input', { type: 'checkbox', checked: true, onchange: () => tell() })]));
   const apply = h('button', { type: 'submit', class: 'act primary' }), url = source.blob?.type.startsWith('image/') ? URL.createObjectURL(source.blob) : source.url;
   const tell = () => {
@@ -158,17 +159,18 @@ async function openDiff(metadata, source = {}) {
     apply.disabled = !count;
   };
   const form = h('form', { method: 'dialog', onsubmit: () => take(current, rows.filter((row) => boxes.get(row).checked)) },
-    h('header', {}, url && h('img', { src: url, alt: '' }), h('div', {}, h('h2', { text: t('paste_title') }), h('p', { text: summary(metadata, equal) })),
+    h('header', {}, url && h('img', { src: url, alt: '' }), h('div', {}, h('h2', { text: source.title ?? t('paste_title') }), h('p', { text: source.summary ?? summary(metadata, equal) })),
       button('close', t('close'), () => dialog.close(), { class: 'icon-button' })),
     h('div', { class: 'paste-body' }, notes.length > 0 && h('ul', { class: 'paste-notes', 'aria-label': t('paste_notes') }, ...notes.map((text) => h('li', { text }))),
-      rows.length ? h('ul', { class: 'paste-rows' }, ...rows.map((row) => h('li', {}, h('label', {}, boxes.get(row), h('span', { class: 'name', text: labelOf(row.path) }), changed(row))))) : h('p', { class: 'none', text: t('paste_same') })),
+      rows.length ? h('ul', { class: 'paste-rows' }, ...rows.map((row) => h('li', {}, h('label', {}, boxes.get(row), h('span', { class: 'name', text: labelOf(row.path) }), changed(row))))) : notes.length === 0 && h('p', { class: 'none', text: t('paste_same') })),
     h('footer', {}, h('button', { type: 'button', class: 'act', text: t('cancel'), onclick: () => dialog.close() }), rows.length > 0 && apply));
-  const dialog = document.body.appendChild(h('dialog', { class: 'paste', id: 'easel_paste', 'aria-label': t('paste_title') }, form));
+  const dialog = document.body.appendChild(h('dialog', { class: 'paste', id: 'easel_paste', 'aria-label': source.title ?? t('paste_title') }, form));
+  if (source.extra) form.querySelector('footer').prepend(h('div', { class: 'extra' }, ...source.extra(dialog)));
   dialog.addEventListener('close', () => { dialog.remove(); if (source.blob && url) URL.revokeObjectURL(url); });
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   tell();
   dialog.showModal();
-  apply.focus();
+  (apply.isConnected ? apply : form.querySelector('footer button')).focus();
 }
 
 const summary = (metadata, equal) => [t(`wrote_${metadata.kind}`), metadata.width ? `${metadata.width}×${metadata.height}` : '', equal ? t('paste_equal', { n: equal }) : ''].filter(Boolean).join(' · ');

@@ -165,6 +165,7 @@ function drawProgress(job, picture) {
   const words = [progress ? t(`phase_${progress.phase}`, { step: progress.step, steps: progress.steps }) : t('phase_starting')];
   if (progress && progress.pictures > 1) words.push(t('picture_n', { n: progress.picture, m: progress.pictures }));
   if (progress && progress.eta !== null) words.push(timeLeft(progress.eta));
+  if (progress?.note) words.push(progress.note);
   const text = words.join(' · ');
   if (parts.text.textContent !== text) parts.text.textContent = text;
 }

@@ -1,0 +1,64 @@
+"""Files of weights in every format, written byte by byte or by torch, without a model."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+GGML = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "BF16": (30, 1, 2)}
+"""Type → number, elements a block, bytes a block."""
+
+
+class Runs:
+    """Pickles as a call of `function(*arguments)`: what a malicious file is made of."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+Tensors = Mapping[str, tuple[str, tuple[int, ...], bytes]]
+Notes = Mapping[str, str | int | list[int]]
+
+
+def write_gguf(path: Path, tensors: Tensors, notes: Notes | None = None) -> Path:
+    """GGUF version 3 with these tensors: name → type, torch's shape, data."""
+    path.write_bytes(gguf_bytes(tensors, notes or {}))
+    return path
+
+
+def gguf_bytes(tensors: Tensors, notes: Notes) -> bytes:
+    """The file's bytes."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(notes))
+    for name, value in notes.items():
+        head += _text(name)
+        if isinstance(value, str):
+            head += struct.pack("<I", 8) + _text(value)
+        elif isinstance(value, int):
+            head += struct.pack("<II", 4, value)
+        else:
+            head += struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)
+    data = b""
+    for name, (kind, shape, content) in tensors.items():
+        number, block, length = GGML[kind]
+        assert len(content) == math.prod(shape) // block * length
+        data += b"\0" * (-len(data) % 32)
+        head += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape[::-1], number, len(data))
+        data += content
+    return head + b"\0" * (-len(head) % 32) + data
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def legacy_bytes(value: Any) -> bytes:
+    """A pickle in the frame of PyTorch's older format, without storages."""
+    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, value, [])
+    return b"".join(pickle.dumps(part, 2) for part in parts)

@@ -1,0 +1,84 @@
+"""What a model is good with: kept from the form, put back into it, taken back, forgotten. And the VAE among the quicksettings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import finished, set_small
+from tests.serving import Server
+
+Open = Callable[..., Page]
+STEPS = "#txt2img_steps input[type=number]"
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(server: Server) -> Iterator[None]:
+    """Each test begins and ends so."""
+    forget(server)
+    yield
+    forget(server)
+    httpx.patch(f"{server.url}/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint"], "sd_vae": "Automatic"}, timeout=30)
+
+
+def forget(server: Server) -> None:
+    body = {"checkpoint": server.get("checkpoints")[0]["name"], "values": None}
+    httpx.put(f"{server.url}/api/v1/checkpoints/preferences", json=body, timeout=30).raise_for_status()
+
+
+def set_steps(page: Page, number: str) -> None:
+    page.fill(STEPS, number)
+    page.keyboard.press("Tab")
+
+
+def test_kept_used_taken_back_forgotten(open_page: Open, server: Server) -> None:
+    page = open_page()
+    expect(page.locator("#easel_model_defaults")).to_have_attribute("aria-label", "This model's defaults")
+    page.click("#easel_model_defaults")
+    expect(page.locator("#easel_paste")).to_contain_text("Nothing is kept for this model yet")
+    expect(page.locator("#easel_forget_defaults")).to_have_count(0)
+    page.keyboard.press("Escape")
+    set_steps(page, "7")
+    page.click("#easel_model_defaults")
+    page.click("#easel_keep_defaults")
+    expect(page.locator("#easel_paste")).to_have_count(0)
+    expect(page.locator("#easel_model_defaults.has-defaults")).to_be_visible()
+    assert server.get("checkpoints")[0]["suggests"]["steps"] == 7
+    set_steps(page, "9")
+    page.click("#easel_model_defaults")
+    expect(page.locator("#easel_paste .paste-rows li")).to_have_count(1)
+    expect(page.locator("#easel_paste .paste-rows")).to_contain_text("9→7")
+    page.click("#easel_paste footer .primary")
+    expect(page.locator(STEPS)).to_have_value("7")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(STEPS)).to_have_value("9")
+    page.click("#easel_model_defaults")
+    page.click("#easel_forget_defaults")
+    expect(page.locator("#easel_model_defaults.has-defaults")).to_have_count(0)
+    assert server.get("checkpoints")[0]["suggests"] is None
+
+
+def test_the_estimate_is_on_the_page(open_page: Open, server: Server) -> None:
+    """What the run needs is said while it begins; the text stays a moment, so it is collected as it changes."""
+    page = open_page()
+    page.evaluate("""() => {
+        window.seen = [];
+        new MutationObserver(() => window.seen.push(document.querySelector('.progress-text').textContent))
+            .observe(document.querySelector('.progress-text'), { childList: true, characterData: true, subtree: true });
+    }""")
+    set_small(page).click("#txt2img_generate")
+    finished(page, 1)
+    assert any("needs about" in text for text in page.evaluate("window.seen"))
+
+
+def test_the_vae_can_stand_at_the_top(open_page: Open, server: Server) -> None:
+    httpx.patch(f"{server.url}/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint", "sd_vae"]}, timeout=30).raise_for_status()
+    page = open_page()
+    picker = page.locator("#setting_sd_vae select")
+    expect(picker).to_have_value("Automatic")
+    picker.select_option("None")
+    page.wait_for_function("fetch('api/v1/settings').then((answer) => answer.json()).then((values) => values.sd_vae === 'None')")
+    assert server.get("settings")["sd_vae"] == "None"

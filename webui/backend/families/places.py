@@ -1,0 +1,62 @@
+"""Where the parts of a model are in a file: under which prefix, and in whose words. Told from the names of its tensors. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Words = Literal["ldm", "module", "open_clip"]
+"""CompVis' names, those of diffusers' and transformers' modules, or OpenCLIP's."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """All tensors of a part begin with `prefix`; behind it stand names in these words."""
+
+    prefix: str
+    words: Words
+
+
+_MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
+    "unet": (
+        ("ldm", "input_blocks.0.0.weight", ("model.diffusion_model.", "diffusion_model.", "")),
+        ("module", "down_blocks.0.resnets.0.conv1.weight", ("unet.", "")),
+    ),
+    "vae": (
+        ("ldm", "decoder.up.0.block.0.conv1.weight", ("first_stage_model.", "vae.", "")),
+        ("module", "decoder.up_blocks.0.resnets.0.conv1.weight", ("vae.", "")),
+    ),
+}
+_CLIP_MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
+    "clip": (
+        ("module", "embeddings.token_embedding.weight", (
+            "cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.text_model.",
+            "text_encoders.clip_l.transformer.text_model.", "clip_l.transformer.text_model.", "text_model.", "",
+        )),
+    ),
+    "open_clip": (
+        ("open_clip", "token_embedding.weight", (
+            "cond_stage_model.model.", "conditioner.embedders.1.model.", "conditioner.embedders.0.model.", "",
+        )),
+        ("module", "embeddings.token_embedding.weight", (
+            "text_encoders.clip_g.transformer.text_model.", "clip_g.transformer.text_model.", "text_model.", "",
+        )),
+    ),
+}
+
+
+def find_part(keys: Collection[str], name: str, kind: str = "clip") -> Place | None:
+    """Where the part is, or None when the file lacks it. `kind` is a text encoder's (`TextConfig.kind`)."""
+    for words, mark, prefixes in _MARKS.get(name) or _CLIP_MARKS[kind]:
+        for prefix in prefixes:
+            if prefix + mark in keys:
+                return Place(prefix, words)
+    return None
+
+
+def width_at(shapes: dict[str, tuple[int, ...]], place: Place) -> int:
+    """Width of the text encoder that is there."""
+    mark = "token_embedding.weight" if place.words == "open_clip" else "embeddings.token_embedding.weight"
+    shape = shapes.get(place.prefix + mark, ())
+    return shape[1] if len(shape) == 2 else 0

@@ -1,0 +1,50 @@
+"""Which of the checkpoints that can be recognised can be run: one line a family, and the reason in words for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from webui.schema.model import Layout, Prediction
+
+NAMES = {
+    "sd1": "a Stable Diffusion 1 model", "sd2": "a Stable Diffusion 2 model", "sdxl": "a Stable Diffusion XL model",
+    "sdxl-refiner": "a refiner of Stable Diffusion XL", "sd3": "a Stable Diffusion 3 model", "flux": "a Flux model",
+}
+"""How each family that `kinds` tells apart is called."""
+
+PART_NAMES = {
+    "unet": "UNet", "transformer": "transformer", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "second text encoder",
+    "text_encoder_3": "third text encoder",
+}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What of a family can be run. `parts` must be in the file."""
+
+    variants: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    parts: tuple[str, ...]
+    predictions: tuple[Prediction | None, ...] = (None,)
+
+
+RUNS: Mapping[str, Runs] = {"sd1": Runs(("base",), ("ldm",), ("unet", "vae", "text_encoder"), (None, "epsilon"))}
+"""Widened by whoever teaches `families` more; its keys are `manager.FAMILIES`' keys."""
+
+
+def unsupported(family: str, variant: str, layout: Layout, prediction: Prediction | None, parts: tuple[str, ...]) -> str | None:
+    """Why such a checkpoint cannot be run, to complete "x.safetensors is …", or None when it can."""
+    runs = RUNS.get(family)
+    name = NAMES[family]
+    if runs is None:
+        return f"{name}, which is not supported yet"
+    if variant not in runs.variants:
+        return f"{name} ({variant}), which is not supported yet"
+    if layout not in runs.layouts:
+        what = "in a diffusers folder" if layout == "diffusers" else "without text encoder and VAE"
+        return f"{name} {what}, which is not supported yet"
+    lacking = [PART_NAMES[part] for part in runs.parts if part not in parts]
+    if lacking:
+        return f"{name} without its {' and its '.join(lacking)}, which is not supported yet"
+    return None if prediction in runs.predictions else f"{name} that predicts “{prediction}”, which is not supported yet"

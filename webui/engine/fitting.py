@@ -1,0 +1,104 @@
+"""Before a run: does it fit into the memory of the device, and how is it made to? The arithmetic is `backend.memory`'s; this is what a plan needs of
+it, and what is left to try when memory ran out all the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from webui.backend.manager import ModelManager
+from webui.backend.memory import Estimate, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
+from webui.backend.parts import ModelChoice, Residence
+from webui.engine.plan import Plan
+from webui.engine.tools import Picture, RunTools, Step
+from webui.schema.machine import DeviceOptions
+
+log = logging.getLogger(__name__)
+
+BEGINNINGS = ("loading", "encoding")
+"""Phases that tell the whole estimate; the later ones only what is out of the ordinary."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a run gets its model: in the way that the estimate chose, one of those that could be `tried`."""
+
+    choice: ModelChoice
+    estimate: Estimate
+    tried: tuple[Way, ...]
+    work: Work
+    residence: Residence
+    budget: int
+    """Bytes that models may take."""
+
+
+def work_of(plan: Plan) -> Work:
+    """The largest model call and the largest picture of a plan."""
+    size = plan.request.batch_size
+    rows = max(size if part.guidance == 1.0 else 2 * size for part in plan.passes)
+    return Work(max(part.width * part.height for part in plan.passes), rows)
+
+
+def fit(manager: ModelManager, choice: ModelChoice, work: Work, options: DeviceOptions, tools: RunTools) -> Fit:
+    """The fastest way that fits into what is free now. Raises `ModelError` when the checkpoint cannot be read."""
+    machine, settings = tools.machine, tools.settings
+    family, offloads = choice.checkpoint.family or "", manager.device.device.type == "cuda"
+    fp8 = settings.fp8_storage == "Enable" or (settings.fp8_storage == "Enable for SDXL" and family.startswith("sdxl"))
+    residence = Residence("high", fp8, machine.disable_mmap_load_safetensors or options.whole_files)
+    total, free = manager.device.memory
+    allowed = machine.models_vram_gb if offloads else machine.models_ram_gb
+    budget = budget_of(allowed, total)
+    room = room_of(total, free + manager.idle, budget if allowed else 0, offloads)
+    tried = ways(mode_for(machine.memory_mode, options.memory, options.medvram_sdxl, family), room, machine.vae_tiling)
+    made = estimate(manager.sizes(choice, residence), work, room, tried)
+    return Fit(choice, made, tried, work, replace(residence, mode=made.way.mode), budget)
+
+
+def within_memory(
+    fitted: Fit, manager: ModelManager, tools: RunTools, carry_out: Callable[[Fit, RunTools], Iterator[Picture]],
+) -> Iterator[Picture]:
+    """What `carry_out` makes. When memory runs out everything is let go, and what is not made yet is tried once more in a way that needs less."""
+    given, retried = set[int](), False
+    while True:
+        log.info("%s %s", fitted.choice.checkpoint.name, fitted.estimate.line)
+        try:
+            for picture in carry_out(fitted, _noting(tools, fitted)):
+                if picture.index not in given:
+                    given.add(picture.index)
+                    yield picture
+            return
+        except (MemoryError, RuntimeError) as error:
+            smaller = one_lower(fitted, manager) if is_out_of_memory(error) and not retried else None
+            if smaller is None:
+                raise
+        fitted, retried = smaller, True
+        manager.evict()  # only here: the error, and all that hangs on it, is gone
+        tools = replace(tools, finished=tools.finished | given)
+        tools.tell(f"There was not enough memory. The job goes on in a way that needs less of it: {fitted.estimate.way.words}.")
+
+
+def _noting(tools: RunTools, fitted: Fit) -> RunTools:
+    """The tools with the estimate in every report."""
+
+    def report(step: Step) -> None:
+        tools.report(replace(step, note=fitted.estimate.line if step.phase in BEGINNINGS else fitted.estimate.way.words))
+
+    return replace(tools, report=report)
+
+
+def one_lower(failed: Fit, manager: ModelManager) -> Fit | None:
+    """The next way after one that ran out of memory, or None when it was the last."""
+    left = lower(failed.estimate.way, failed.tried)
+    if not left:
+        return None
+    sizes = manager.sizes(failed.choice, failed.residence)
+    made = estimate(sizes, failed.work, failed.estimate.room, left[:1])
+    return replace(failed, estimate=made, tried=left, residence=replace(failed.residence, mode=made.way.mode))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out, on a GPU or on the CPU (whose error has no class of its own)."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

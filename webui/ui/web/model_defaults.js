@@ -1,0 +1,61 @@
+// What a model is good with: the button beside the checkpoint compares it with the form, puts it there, and keeps the form's values for the model.
+
+import { call, get } from './api.js';
+import { byId, h, icon } from './dom.js';
+import { now, openDiff } from './paste.js';
+import { state, subscribe } from './store.js';
+import { toast } from './toast.js';
+import { t } from './words.js';
+
+const { easel } = window;
+const FIELDS = ['width', 'height', 'cfg_scale', 'steps', 'sampler', 'scheduler'];
+const SETTINGS = { clip_skip: 'CLIP_stop_at_last_layers', vae: 'sd_vae' };
+
+export function mountModelDefaults() {
+  const face = byId('easel_model_defaults');
+  face.setAttribute('aria-label', t('model_defaults'));
+  face.title = t('model_defaults');
+  face.append(icon('sliders'));
+  face.addEventListener('click', () => open().catch((error) => toast(error.info ?? { message: String(error) }, 'error')));
+  const draw = () => face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
+  subscribe(draw);
+  document.addEventListener('easel:keep', (event) => { if (event.detail === 'checkpoint') draw(); });
+  draw();
+}
+
+const chosen = () => state.checkpoints?.find((item) => item.name === (easel.draft.checkpoint ?? easel.born.checkpoint));
+const settled = (suggests) => Object.fromEntries(Object.entries(suggests || {}).filter(([name, value]) => name !== 'prompts' && value !== null));
+
+// A model's values as the form holds them: fields, and settings for the next request only. Overrides that the model says nothing of stay.
+export function formValues(suggests, overrides) {
+  const known = settled(suggests);
+  const fields = Object.fromEntries(FIELDS.filter((name) => name in known).map((name) => [name, known[name]]));
+  const settings = Object.fromEntries(Object.entries(SETTINGS).filter(([name]) => name in known).map(([name, key]) => [key, known[name]]));
+  return Object.keys(settings).length ? { ...fields, settings: { ...overrides, ...settings } } : fields;
+}
+
+async function open() {
+  const model = chosen();
+  if (!model) return void toast({ message: t('no_checkpoint_title') });
+  const current = await now(), values = formValues(model.suggests, current.settings), known = Object.keys(values).length > 0;
+  const keep = (dialog, what, done) => () => call('PUT', 'checkpoints/preferences', { checkpoint: model.name, values: what }).then(() => {
+    dialog.close();
+    toast({ message: t(done, { name: model.name }) });
+  }, (error) => toast(error.info, 'error'));
+  const own = await formOf(current);
+  openDiff({ values, comments: known ? [] : [t('model_defaults_none')], kind: 'model' }, {
+    title: t('model_defaults'), summary: model.name,
+    extra: (dialog) => [
+      h('button', { type: 'button', class: 'act', id: 'easel_keep_defaults', text: t('model_defaults_keep'), onclick: keep(dialog, own, 'model_defaults_kept') }),
+      model.kept && h('button', { type: 'button', class: 'act quiet', id: 'easel_forget_defaults', text: t('model_defaults_forget'), onclick: keep(dialog, null, 'model_defaults_forgotten') }),
+    ],
+  });
+}
+
+// What would be kept: the form as it is, with the VAE and the clip skip that count now where they are not the ordinary ones.
+async function formOf(current) {
+  const server = await get('settings');
+  const values = Object.fromEntries(FIELDS.map((name) => [name, current[name]]));
+  const skip = current.settings?.[SETTINGS.clip_skip] ?? server[SETTINGS.clip_skip], vae = current.settings?.[SETTINGS.vae] ?? server[SETTINGS.vae];
+  return { ...values, clip_skip: skip > 1 ? skip : null, vae: vae === 'Automatic' ? null : vae };
+}
