@@ -135,9 +135,10 @@ class ModelWorkshop:
         tertiary = self._checkpoint(request.tertiary_model_name, "tertiary_model_name") if method == "Add difference" else None
         inputs = _Inputs(primary, secondary, tertiary)
         for name, item in inputs.named.items():
+            if Path(item.path).is_dir():
+                raise ModelError(f"{item.name} is a diffusers folder.", field=f"{name}_model_name", hint="Convert it to one file, then merge that.")
             try:
-                if not Path(item.path).is_dir():
-                    read_header(Path(item.path))
+                read_header(Path(item.path))
             except ModelError as error:
                 raise ModelError(error.message, field=f"{name}_model_name", hint=error.hint) from error
         return inputs
@@ -213,7 +214,7 @@ def _merged_channels(inputs: _Inputs) -> int:
     """Input channels of A's UNet when a plain model is merged into its first four; else 0."""
     widths = []
     for item in (inputs.primary, inputs.secondary):
-        shape = read_header(Path(item.path)).shapes.get(CONV_IN, ()) if item and not Path(item.path).is_dir() else ()
+        shape = read_header(Path(item.path)).shapes.get(CONV_IN, ()) if item else ()
         widths.append(shape[1] if len(shape) == 4 else 0)
     return widths[0] if widths[1] == 4 and widths[0] in ENDINGS else 0
 
