@@ -122,7 +122,7 @@ def _write_parts(files: ConvertFiles, temporary: Path, stack: ExitStack, progres
     checkpoint = files.checkpoint
     opened: dict[str, _Watched] = {}
     modules: dict[str, tuple[nn.Module, Streams]] = {}
-    for part in sd.plan(ModelChoice(checkpoint, files.vae, files.shelf)).parts:
+    for part in sd.plan(ModelChoice(checkpoint, files.vae)).parts:
         path = part.source.path
         if path not in opened:
             weights = stack.enter_context(open_weights(Path(path)))

@@ -10,12 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from webui.schema.model import Checkpoint, ModelFile
-
-if TYPE_CHECKING:
-    from webui.backend.parts import Shelf
 
 BLOCK_COUNTS = (25, 19)
 """Numbers of a block-weighted merge: IN00 to IN11, M00, OUT00 to OUT11; of SDXL, whose UNet has a level less, nine each way."""
@@ -57,9 +53,6 @@ class ConvertFiles:
     ema: str = "keep"
     prune: bool = False
     vae: ModelFile | None = None
-    shelf: Shelf | None = None
-    """Where parts are that the checkpoint lacks."""
-
     extra: Mapping[str, str] = field(default_factory=dict)
     """Text files for a folder, by their path in it: what needs no weights, such as the tokenizer."""
 
