@@ -373,7 +373,7 @@ def test_a_page_begins_with_what_the_default_checkpoint_suggests(client: TestCli
 
 def test_what_is_kept_for_a_checkpoint(client: TestClient, data: Path) -> None:
     """It is in the list, the page begins with it, and jobs without a VAE of their own carry it."""
-    (data / "models" / "VAE").mkdir()
+    (data / "models" / "VAE").mkdir(exist_ok=True)
     (data / "models" / "VAE" / "soft.safetensors").touch()
     values = {"steps": 7, "clip_skip": 2, "vae": "soft.safetensors"}
     assert client.put("/api/v1/checkpoints/preferences", json={"checkpoint": "tiny", "values": values}).status_code == 200
@@ -392,7 +392,7 @@ def test_what_is_kept_for_a_checkpoint(client: TestClient, data: Path) -> None:
 
 
 def test_vaes_can_be_chosen(client: TestClient, studio: Studio, data: Path) -> None:
-    (data / "models" / "VAE").mkdir()
+    (data / "models" / "VAE").mkdir(exist_ok=True)
     (data / "models" / "VAE" / "soft.safetensors").touch()
     schema = {setting["key"]: setting for section in client.get("/api/v1/settings/schema").json() for setting in section["settings"]}
     assert schema["sd_vae"]["choices"] == ["Automatic", "None", "soft.safetensors"]
