@@ -91,7 +91,7 @@ def show_model(shelf: ModelCards, options: argparse.Namespace) -> int:
 
 def convert(workshop: ModelWorkshop, options: argparse.Namespace) -> int:
     """Write a checkpoint anew."""
-    return _work(workshop, Convert(**_given(Convert, options)))
+    return _work(workshop, Convert.model_validate(_given(Convert, options)))
 
 
 def merge(workshop: ModelWorkshop, options: argparse.Namespace) -> int:
@@ -104,7 +104,7 @@ def merge(workshop: ModelWorkshop, options: argparse.Namespace) -> int:
     if "interp_method" not in given:
         others = bool(options.secondary_model_name) + bool(options.tertiary_model_name)
         given["interp_method"] = ("No interpolation", "Weighted sum", "Add difference")[others]
-    return _work(workshop, Merge(**given))
+    return _work(workshop, Merge.model_validate(given))
 
 
 def _given(request: type[Merge | Convert], options: argparse.Namespace) -> dict[str, object]:
