@@ -3,6 +3,7 @@
     python launch.py [flags]      set up if needed, then start app.py; every flag that is not listed here is passed on to it
     python launch.py setup        set up and leave
     python launch.py test [...]   set up for tests and run pytest (--all: also the slow ones); every other argument is pytest's
+    python launch.py models ...   list, inspect, convert and merge model files (python launch.py models --help)
     python launch.py doctor       say what is wrong with this machine, and the way out
 
     --venv DIR       another place for the environment (default: venv)
@@ -226,9 +227,9 @@ class Progress:
 
 def main(argv: list[str]) -> int:
     """Do what the command line says. Returns the exit status; does not return where the app takes this process over."""
-    command = argv[0] if argv and argv[0] in ("setup", "test", "doctor") else "run"
+    command = argv[0] if argv and argv[0] in ("setup", "test", "doctor", "models") else "run"
     words = argv[1:] if command != "run" else shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + argv
-    if {"-h", "--help"} & set(words) and command != "test":
+    if {"-h", "--help"} & set(words) and command not in ("test", "models"):
         print(__doc__)
         print("The flags of app.py: python launch.py setup, then python app.py --help in the environment.")
         return 0
@@ -246,7 +247,8 @@ def main(argv: list[str]) -> int:
         if command == "test":
             os.chdir(ROOT)
             return hand_over([python, "-m", "pytest", *test_arguments(rest)])
-        return hand_over([python, os.path.join(ROOT, "app.py"), *rest])
+        script = os.path.join("tools", "models.py") if command == "models" else "app.py"
+        return hand_over([python, os.path.join(ROOT, script), *rest])
     except KeyboardInterrupt:
         print("\nStopped. The next start goes on from here.", file=sys.stderr)
         return 130

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,8 +17,6 @@ from fastapi import FastAPI
 
 from webui.api.guard import LOCAL_HOSTS, Access, Guard, load_secret
 from webui.api.server import make_api
-from webui.backend.catalog import Catalog
-from webui.backend.network_files import NetworkFiles
 from webui.builtin import BUILTINS
 from webui.engine.tables import register_tables
 from webui.options import ROOT, choose_port, parse_options
@@ -30,13 +26,12 @@ from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
 from webui.schema.event import CatalogChanged
 from webui.schema.launch import LaunchOptions
-from webui.schema.model import FileKind
+from webui.services.assembly import make_catalog, make_files, make_folders, open_library
 from webui.services.events import EventBus, forward_to_plugins
 from webui.services.folders import DataLock, Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
-from webui.services.library import HashTable, Library, content_hashes
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
 from webui.services.preferences import Preferences
@@ -72,14 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_folders(options: LaunchOptions) -> Folders:
-    """Where things live for these options. Extensions and scripts are those of the data folder, and of the program when that is elsewhere."""
-    return Folders(
-        data=options.data_dir, models=options.models_dir, outputs=options.outputs_dir, extensions=options.data_dir / "extensions",
-        scripts=options.data_dir / "scripts",
-    )
-
-
 def serve(options: LaunchOptions, folders: Folders) -> None:
     """Build the application and serve it. Raises `WebuiError` when it cannot start."""
     for flag in options.ignored:
@@ -112,14 +99,14 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     registries = Registries()
     register_tables(registries)
     events = EventBus()
-    library = _open_library(folders)
+    library = open_library(folders)
     settings = SettingsStore(folders.data / "config.json")
-    catalog, checkpoint = _make_catalog(options, folders, library)
+    catalog, checkpoint = make_catalog(options, folders, library)
     names = {"samplers": registries.samplers, "schedulers": registries.schedulers}
     defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
-    files = _make_files(folders, library)
+    files = make_files(folders, library)
     params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
@@ -173,40 +160,6 @@ def make_app(studio: Studio, options: LaunchOptions, folders: Folders) -> FastAP
     )
     app.add_middleware(Guard, access=access, secret=load_secret(folders.own / "secret"))
     return app
-
-
-def _open_library(folders: Folders) -> Library:
-    url = os.environ.get("EASEL_DATABASE_URL")
-    return Library(url) if url else Library.open(folders.own / "library.db")
-
-
-CHECKPOINT_FOLDERS = ("Stable-diffusion", "checkpoints", "diffusers", "unet", "diffusion_models")
-"""Below models/: A1111's folder, ComfyUI's, diffusers' own layout, and denoisers without their other parts."""
-
-
-def _make_catalog(options: LaunchOptions, folders: Folders, library: Library) -> tuple[Catalog, str | None]:
-    places = [folders.models / name for name in CHECKPOINT_FOLDERS]
-    if options.ckpt_dir:
-        places.append(options.ckpt_dir)
-    if options.ckpt and not any(options.ckpt.is_relative_to(place) for place in places):
-        places.append(options.ckpt.parent)
-    catalog = Catalog(places, HashTable(library), folders.own / "checkpoints.json")
-    if options.ckpt is None:
-        return catalog, None
-    home = next(place for place in places if options.ckpt.is_relative_to(place))
-    return catalog, catalog.get(options.ckpt.relative_to(home).as_posix()).name
-
-
-def _make_files(folders: Folders, library: Library) -> NetworkFiles:
-    """A1111's folders; its embeddings lie beside models/."""
-    models = folders.models
-    places: dict[FileKind, tuple[Path, ...]] = {
-        "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
-        "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
-        "controlnet": (models / "ControlNet",), "upscaler": (models / "ESRGAN", models / "RealESRGAN", models / "SwinIR", models / "DAT"),
-        "text_encoder": (models / "text_encoder", models / "text_encoders", models / "clip"),
-    }
-    return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
 
 
 def _say_ready(url: str, browser: bool) -> None:

@@ -110,6 +110,14 @@ def test_flags_reach_the_app_behind_those_of_commandline_args(project):
     assert "COMMANDLINE_ARGS" not in project.launch("--skip-install", COMMANDLINE_ARGS="--x").stdout
 
 
+def test_models_is_a_command_of_the_environment_and_the_apps_flags_are_not_for_it(project):
+    (project.folder / "tools" / "models.py").write_text("import sys\nprint('MODELS', sys.argv[1:], flush=True)\n")
+    project.fake_environment()
+    done = project.launch("models", "list", "--kind", "lora", COMMANDLINE_ARGS="--listen")
+    assert "MODELS ['list', '--kind', 'lora']" in done.stdout
+    assert "MODELS ['--help']" in project.launch("models", "--help").stdout
+
+
 def test_skip_install_runs_no_pip(project):
     (project.folder / "requirements.txt").write_text("a-package-that-is-nowhere==0\n")
     done = project.launch("--skip-install", "--port", "2")

@@ -78,6 +78,9 @@ def test_what_is_wrong_is_said_at_its_field(workshop: ModelWorkshop, folder: Pat
     assert {field: refusal(lambda request=request: workshop.check(request)).field for field, request in wrong.items()} == {key: key for key in wrong}
     assert refusal(lambda: workshop.check(MERGE.revise(custom_name="a", replace=True))).message.endswith("one of the files that are read.")
     assert workshop.check(MERGE.revise(custom_name="c", replace=True)).output == "c.safetensors"
+    (folder / "d" / "unet").mkdir(parents=True)
+    (folder / "d" / "model_index.json").write_text("{}")
+    assert "diffusers folder" in refusal(lambda: workshop.check(MERGE.revise(primary_model_name="d"))).message
     (folder / "a.safetensors").write_bytes(b"no model")
     assert refusal(lambda: workshop.check(MERGE)).field == "primary_model_name"
 

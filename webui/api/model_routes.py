@@ -69,7 +69,7 @@ def add_models(router: APIRouter, studio: Studio) -> None:
 
 
 def _content(studio: Studio, picture: int) -> bytes:
-    with open(studio.picture(picture).path, "rb") as file:
+    with open(studio.gallery.record(picture).path, "rb") as file:
         return file.read()
 
 

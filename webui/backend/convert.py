@@ -6,26 +6,33 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from webui.backend.folder_layout import read_ldm, write_folder
 from webui.backend.recipes import ConvertFiles
 from webui.backend.rewrite import Streams, as_dtype, pruned, with_ema, with_vae
 from webui.backend.tensor_file import stored, write_tensors
 from webui.backend.weights import open_weights
+from webui.schema.model import Checkpoint
 
 
 def convert(files: ConvertFiles, progress: Callable[[float], None] = lambda fraction: None) -> None:
     """Write `files.target`. `progress` hears 0..1 and may raise to stop it. Raises `ModelError` for a source that cannot be read or is of no known
     layout, `StorageError` when the target cannot be written; then nothing is left."""
+    if files.folder:
+        write_folder(files, progress)
+        return
     with ExitStack() as stack:
-        streams, metadata = _read(files.source, stack)
+        streams, metadata = _read(files.checkpoint, stack)
         streams = with_ema(streams, files.ema)
         if files.prune:
             streams = pruned(streams)
         if files.vae is not None:
-            streams = with_vae(streams, stack.enter_context(open_weights(files.vae)))
+            streams = with_vae(streams, stack.enter_context(open_weights(Path(files.vae.path))))
         streams = as_dtype(streams, files.dtype)
         write_tensors(files.target, streams, {"format": "pt"} | metadata, replace=files.replace, progress=progress)
 
 
-def _read(path: Path, stack: ExitStack) -> tuple[Streams, dict[str, str]]:
-    weights = stack.enter_context(open_weights(path))
+def _read(checkpoint: Checkpoint, stack: ExitStack) -> tuple[Streams, dict[str, str]]:
+    if checkpoint.layout == "diffusers":
+        return read_ldm(checkpoint, stack)
+    weights = stack.enter_context(open_weights(Path(checkpoint.path)))
     return {key: stored(weights, key) for key in weights.keys()}, dict(weights.metadata)  # noqa: SIM118 (no dict)

@@ -7,9 +7,11 @@ The rules are A1111's (`modules/extras.py`) and those of block-weighted merges a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from webui.schema.model import Checkpoint, ModelFile
 
 BLOCK_COUNTS = (25, 19)
 """Numbers of a block-weighted merge: IN00 to IN11, M00, OUT00 to OUT11; of SDXL, whose UNet has a level less, nine each way."""
@@ -44,13 +46,16 @@ class MergeFiles:
 class ConvertFiles:
     """One conversion. `target` is a file, or with `folder` a diffusers folder."""
 
-    source: Path
+    checkpoint: Checkpoint
     target: Path
     folder: bool = False
     dtype: str = ""
     ema: str = "keep"
     prune: bool = False
-    vae: Path | None = None
+    vae: ModelFile | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Text files for a folder, by their path in it: what needs no weights, such as the tokenizer."""
+
     replace: bool = False
 
 

@@ -151,7 +151,7 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed process left: parts that nobody has written to for a day."""
     for part in folder.glob(".*.part"):
         if len(part.name) == len(".part") + 33 and time.time() - part.stat().st_mtime > 24 * 3600:
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _check_space(path: Path, need: int) -> None:

@@ -17,8 +17,9 @@ from webui.backend.hashing import legacy_hash
 from webui.backend.headers import read_header
 from webui.backend.network_files import NetworkFiles
 from webui.backend.recipes import ConvertFiles, MergeFiles
+from webui.engine.prompt.tokens import tokenizer_files
 from webui.schema.errors import ModelError, RequestError, WebuiError
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.model_work import Convert, Merge, ModelWork
 
 Progress = Callable[[float], None]
@@ -90,7 +91,7 @@ class ModelWorkshop:
             begun = HASHING if request.save_metadata and request.add_merge_recipe else 0.0
             files = MergeFiles(
                 target=target, method=request.interp_method, multiplier=request.multiplier, base=request.base, blocks=request.block_numbers,
-                dtype=dtype, vae=vae, discard=request.discard_weights, replace=request.replace, **paths,
+                dtype=dtype, vae=Path(vae.path) if vae else None, discard=request.discard_weights, replace=request.replace, **paths,
             )
             merge(files, metadata, lambda done: progress(begun + done * (1 - begun)))
             _copy_config(request, inputs, target)
@@ -98,9 +99,10 @@ class ModelWorkshop:
             from webui.backend.convert import convert  # torch; not before there is work
 
             source = self._checkpoint(request.source, "source")
+            folder = request.layout == "diffusers folder"
             convert(ConvertFiles(
-                Path(source.path), target, folder=request.layout == "diffusers folder", dtype=dtype, ema=request.ema, prune=request.prune, vae=vae,
-                replace=request.replace,
+                source, target, folder=folder, dtype=dtype, ema=request.ema, prune=request.prune, vae=vae, replace=request.replace,
+                extra=_tokenizers(source) if folder else {},
             ), progress)
         self._catalog.refresh()
         return target
@@ -133,20 +135,21 @@ class ModelWorkshop:
         tertiary = self._checkpoint(request.tertiary_model_name, "tertiary_model_name") if method == "Add difference" else None
         inputs = _Inputs(primary, secondary, tertiary)
         for name, item in inputs.named.items():
+            if Path(item.path).is_dir():
+                raise ModelError(f"{item.name} is a diffusers folder.", field=f"{name}_model_name", hint="Convert it to one file, then merge that.")
             try:
-                if not Path(item.path).is_dir():
-                    read_header(Path(item.path))
+                read_header(Path(item.path))
             except ModelError as error:
                 raise ModelError(error.message, field=f"{name}_model_name", hint=error.hint) from error
         return inputs
 
-    def _vae(self, name: str) -> Path | None:
+    def _vae(self, name: str) -> ModelFile | None:
         if not name or name == "None":
             return None
         found = self._files.find("vae", name) or self._files.find("vae", name.rsplit(".", 1)[0])
         if found is None:
             raise RequestError(f"There is no VAE “{name[:120]}”.", field="bake_in_vae", hint="Put it into models/VAE.")
-        return Path(found.path)
+        return found
 
     def _metadata(self, request: Merge, inputs: _Inputs, progress: Progress) -> dict[str, str]:
         """What A1111 writes into the file, in its order."""
@@ -211,7 +214,7 @@ def _merged_channels(inputs: _Inputs) -> int:
     """Input channels of A's UNet when a plain model is merged into its first four; else 0."""
     widths = []
     for item in (inputs.primary, inputs.secondary):
-        shape = read_header(Path(item.path)).shapes.get(CONV_IN, ()) if item and not Path(item.path).is_dir() else ()
+        shape = read_header(Path(item.path)).shapes.get(CONV_IN, ()) if item else ()
         widths.append(shape[1] if len(shape) == 4 else 0)
     return widths[0] if widths[1] == 4 and widths[0] in ENDINGS else 0
 
@@ -238,6 +241,13 @@ def _converted_name(source: Checkpoint, request: Convert) -> str:
              "pruned" if request.prune else "", {"use": "ema", "drop": "", "keep": ""}[request.ema], "vae" if request.bake_in_vae else ""]
     name = "-".join(filter(None, parts))
     return name if name != source.stem or request.layout == "diffusers folder" or not source.name.endswith(".safetensors") else f"{name}-copy"
+
+
+def _tokenizers(source: Checkpoint) -> dict[str, str]:
+    """CLIP's tokenizer as transformers reads it, for each text encoder. SD 2.x and SDXL's second pad with "!"."""
+    names = {"sdxl": ("tokenizer", "tokenizer_2"), "sdxl-refiner": ("tokenizer_2",)}.get(source.family or "", ("tokenizer",))
+    padded = {"tokenizer": source.family == "sd2", "tokenizer_2": True}
+    return {f"{folder}/{name}": text for folder in names for name, text in tokenizer_files("!" if padded[folder] else "<|endoftext|>").items()}
 
 
 def _copy_config(request: Merge, inputs: _Inputs, target: Path) -> None:

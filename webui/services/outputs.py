@@ -46,7 +46,6 @@ BEFORE_HIRES = "before-highres-fix"
 @dataclass(frozen=True)
 class Waiting:
     """What happens to pictures whose checkpoint has no known hash yet."""
-
     folder: Path
     """Where their pixels lie meanwhile."""
 
@@ -61,10 +60,8 @@ def _nobody(event: Event) -> None:
 class Outputs:
     """Saves pictures one after another on a thread of its own. `scratch` takes those that the settings say not to keep: pages still show them.
 
-    `hash_of` says what is known of a checkpoint's hash and computes nothing. Without `waiting` (hashing is off) a file is written without it.
-    `vae_hash_of` computes the hash of a VAE's file.
-    `params` is where A1111's `params.txt` goes; None = it is not written.
-    """
+    `hash_of` says what is known of a checkpoint's hash and computes nothing; without `waiting` (hashing is off) a file is written without it.
+    `vae_hash_of` computes that of a VAE's file. `params` is where A1111's `params.txt` goes; None = it is not written."""
 
     def __init__(
         self, folder: Path, scratch: Path, library: Library, hash_of: Callable[[Checkpoint], str | None], *, waiting: Waiting | None = None,

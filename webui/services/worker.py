@@ -277,8 +277,10 @@ class FileExecutor:
             now = time.monotonic()
             if now - told >= REPORT_SECONDS:
                 told = now
-                hashing = isinstance(request, HashCheckpoint)
-                emit(Hashing(job_id=job.id, name=request.checkpoint, fraction=done) if hashing else Working(job_id=job.id, fraction=done))
+                if isinstance(request, HashCheckpoint):
+                    emit(Hashing(job_id=job.id, name=request.checkpoint, fraction=done))
+                else:
+                    emit(Working(job_id=job.id, fraction=done))
 
         if isinstance(request, Merge | Convert):
             self._workshop.run(request, progress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gzip
 import importlib.util
+import json
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -49,6 +50,17 @@ def read_vocabulary(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     letters = _byte_letters()
     entries = letters + [letter + "</w>" for letter in letters] + [left + right for left, right in merges]
     return {entry: number for number, entry in enumerate([*entries, "<|startoftext|>", "<|endoftext|>"])}, merges
+
+
+def tokenizer_files(pad: str) -> dict[str, str]:
+    """The files of a `tokenizer` folder from which transformers makes the same tokenizer; it fills up with `pad`. Raises `WebuiError` as above."""
+    vocabulary, merges = read_vocabulary(_vocabulary_file())
+    mark = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": pad}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, "add_prefix_space": False, **mark}
+    return {
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False), "merges.txt": "\n".join(["#version: 0.2", *map(" ".join, merges), ""]),
+        "tokenizer_config.json": json.dumps(config, indent=2), "special_tokens_map.json": json.dumps(mark, indent=2),
+    }
 
 
 def encode(text: str) -> list[int]:

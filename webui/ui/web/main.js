@@ -56,8 +56,16 @@ function receive(event) {
     if (boot !== null && boot !== event.boot) restarted();
     boot = event.boot;
   }
-  if (event.type === 'catalog') { byId('easel_relist_checkpoints')?.click(); loadCheckpoints(); }
+  if (event.type === 'catalog') relist();
   if (event.type === 'ui_changed') location.reload(); // every field comes back from the draft
+}
+
+// The list of checkpoints is read again, but not under the hand of somebody who has it open.
+function relist() {
+  const box = byId('setting_sd_model_checkpoint')?.querySelector('input');
+  if (box?.getAttribute('aria-expanded') === 'true') return void box.addEventListener('blur', relist, { once: true });
+  byId('easel_relist_checkpoints')?.click();
+  loadCheckpoints();
 }
 
 // The server came back as another process: the page goes on as it is, unless it is of another version.

@@ -1,0 +1,64 @@
+"""`launch.py models`: the same work as the page's, without a server; errors name the flag."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tools import models
+
+ROOT = Path(__file__).resolve().parents[2]
+CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two checkpoints of a tensor."""
+    folder = tmp_path / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True)
+    for name, value in (("a", 1.0), ("b", 3.0)):
+        save_file({CONV_IN: torch.full((2, 4, 3, 3), value)}, folder / f"{name}.safetensors", {"format": "pt", "title": name})
+    return tmp_path
+
+
+def run(data: Path, *words: str) -> int:
+    """The command, in this process."""
+    return models.main(["--data-dir", str(data), *words])
+
+
+def test_list_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, "list", "--json") == 0
+    assert [card["name"] for card in json.loads(capsys.readouterr().out)] == ["a.safetensors", "b.safetensors"]
+    assert run(data, "info", "a") == 0
+    told = capsys.readouterr().out
+    assert "title: a" in told and "parameters:  72" in told
+
+
+def test_merge_and_convert(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, "merge", "a", "b", "--multiplier", "0.5", "--name", "mixed") == 0
+    folder = data / "models" / "Stable-diffusion"
+    assert load_file(folder / "mixed.safetensors")[CONV_IN].unique().tolist() == [2.0] and "mixed.safetensors" in capsys.readouterr().out
+    assert run(data, "convert", "mixed", "--dtype", "float16") == 0
+    assert load_file(folder / "mixed-fp16.safetensors")[CONV_IN].dtype == torch.float16
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("merge", "a", "nobody"), "B: There is no checkpoint “nobody”"), (("merge", "a", "b", "--blocks", "1"), "--blocks: These are 1 numbers"),
+    (("convert", "a", "--name", "../x"), "--name: This is no file name"), (("convert", "a", "--name", "b"), "--name: b.safetensors is there already"),
+    (("info", "none"), "There is no checkpoint “none”"),
+])
+def test_errors_name_the_flag(data: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
+    assert run(data, *words) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_it_needs_neither_gradio_nor_torch_to_begin() -> None:
+    code = "import sys; from tools import models; print([name for name in ('gradio', 'torch', 'fastapi') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

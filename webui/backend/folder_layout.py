@@ -1,0 +1,242 @@
+"""A Stable Diffusion checkpoint as a diffusers folder, and such a folder as one LDM state dict. Nothing is lost on the way there and back: tensors
+that no module holds (EMA weights, constants of the training) and the file's notes lie in the folder too.
+
+The families' own reading (`families.sd`) says where parts are and in whose words; this module only writes them in the other's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedModel
+
+from webui.backend.families import sd
+from webui.backend.families.ldm import LOGIT_SCALE, Laid, layout, prefixes
+from webui.backend.families.sd_folder import read_folder
+from webui.backend.parts import ModelChoice, Part
+from webui.backend.recipes import ConvertFiles
+from webui.backend.rewrite import Streams, as_dtype, ema_name, pruned, with_ema
+from webui.backend.tensor_file import Stream, flat_pieces, publish, stored, write_tensors
+from webui.backend.weights import Weights, open_weights
+from webui.schema.errors import ModelError, StorageError
+from webui.schema.model import Checkpoint
+
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+REST, NOTES = "ldm_rest.safetensors", "ldm_metadata.json"
+"""What no module holds: the tensors by their LDM names, and the metadata of the single file."""
+
+_LAST_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+PIPELINES = {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline",
+             "sdxl-refiner": "StableDiffusionXLImg2ImgPipeline"}
+
+
+class _Watched:
+    """Opened weights that remember which of them were asked for; `stand_ins` gives another's tensor in the place of some."""
+
+    def __init__(self, weights: Weights, stand_ins: Mapping[str, str]) -> None:
+        self._weights = weights
+        self._stand_ins = stand_ins
+        self.read: set[str] = set()
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._weights.metadata
+
+    def keys(self) -> list[str]:
+        return self._weights.keys()
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._weights.shape(key)
+
+    def get(self, key: str) -> Tensor:
+        self.read.add(key)
+        return self._weights.get(self._stand_ins.get(key, key)).reshape(self._weights.shape(key))
+
+
+def read_ldm(checkpoint: Checkpoint, stack: ExitStack) -> tuple[Streams, dict[str, str]]:
+    """A folder's weights under LDM's names, and the notes for the single file. What it opens, `stack` closes. Raises `ModelError`."""
+    check_family(checkpoint)
+    folder, streams = read_folder(checkpoint), Streams()
+    rest, notes = Path(checkpoint.path) / REST, Path(checkpoint.path) / NOTES
+    for part in folder.parts:
+        own = part.read(stack.enter_context(open_weights(Path(part.source.path))))
+        prefix = prefixes(folder.config)[part.name]
+        for name, laid in layout(folder.config, part.name, own.keys()).items():
+            streams[prefix + name] = _joined(laid, own)
+        text = folder.config.texts.get(part.name)
+        if text is not None and text.kind == "open_clip" and not rest.is_file():
+            dtype = next(iter(own.values())).dtype
+            streams[f"{prefix}logit_scale"] = Stream(dtype, (), lambda dtype=dtype: [torch.full((1,), LOGIT_SCALE, dtype=dtype)])
+    if rest.is_file():
+        others = stack.enter_context(open_weights(rest))
+        streams |= {key: stored(others, key) for key in others.keys()}  # noqa: SIM118 (no dict)
+    try:
+        metadata = json.loads(notes.read_text("utf-8")) if notes.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{checkpoint.name}/{NOTES} is damaged.", field="source", hint="Delete that file; only notes are lost.") from error
+    return streams, {str(key): str(value) for key, value in metadata.items()}
+
+
+def write_folder(files: ConvertFiles, progress: Callable[[float], None]) -> None:
+    """Write `files.target` as a diffusers folder that plain diffusers can load. Raises as `convert.convert` does; then nothing is left."""
+    check_family(files.checkpoint)
+    temporary = files.target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with ExitStack() as stack:
+            _write_parts(files, temporary, stack, progress)
+        for name, text in files.extra.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if files.replace and files.target.exists():
+            aside = files.target.with_name(f".{uuid.uuid4().hex}.part")
+            os.replace(files.target, aside)
+            os.replace(temporary, files.target)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            publish(temporary, files.target, replace=False)
+    except OSError as error:
+        raise StorageError(f"{files.target.name} cannot be written: {error.strerror or error}.", hint="Check the folder and the disk.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_family(checkpoint: Checkpoint) -> None:
+    """Raises `ModelError` for what has no folder layout here."""
+    if checkpoint.family not in FAMILIES:
+        raise ModelError(f"{checkpoint.name} is no Stable Diffusion 1, 2 or XL checkpoint; only those are converted between layouts.", field="layout",
+                         hint="Write it as one file.")
+
+
+def _write_parts(files: ConvertFiles, temporary: Path, stack: ExitStack, progress: Callable[[float], None]) -> None:
+    checkpoint = files.checkpoint
+    opened: dict[str, _Watched] = {}
+    modules: dict[str, tuple[nn.Module, Streams]] = {}
+    for part in sd.plan(ModelChoice(checkpoint, files.vae)).parts:
+        path = part.source.path
+        if path not in opened:
+            weights = stack.enter_context(open_weights(Path(path)))
+            opened[path] = _Watched(weights, _ema_of(weights, files.ema) if path == checkpoint.path else {})
+        modules[part.name] = _module(part, opened[path], shorten=checkpoint.family == "sd2" and checkpoint.layout != "diffusers")
+    rest, notes = _rest(files, opened, stack)
+    total = sum(stream.size for _, streams in modules.values() for stream in streams.values()) or 1
+    done = 0
+    for name, (module, streams) in modules.items():
+        text = isinstance(module, PreTrainedModel)
+        own = as_dtype(streams, files.dtype)
+        size, before = sum(stream.size for stream in streams.values()), done
+
+        def told(fraction: float, before: int = before, size: int = size) -> None:
+            progress((before + fraction * size) / total)
+
+        stem = "model" if text else "diffusion_pytorch_model"
+        write_tensors(temporary / name / f"{stem}.safetensors", own, {"format": "pt"}, progress=told)
+        done += size
+        config = module.config.to_json_string() if text else module.to_json_string()  # pyright: ignore[reportCallIssue]
+        (temporary / name / "config.json").write_text(config, encoding="utf-8")
+    if rest:
+        write_tensors(temporary / REST, as_dtype(rest, files.dtype), {"format": "pt"})
+    (temporary / NOTES).write_text(json.dumps(notes, ensure_ascii=False), encoding="utf-8")
+    _write_index(temporary, checkpoint, {name: module for name, (module, _) in modules.items()})
+
+
+def _module(part: Part, weights: Weights, shorten: bool) -> tuple[nn.Module, Streams]:
+    """The module on the meta device, and its weights under the names that folders have. `shorten`: without the last layer of the text encoder and its
+    projection, which SD 2.x does not use and its folders do not have."""
+    with torch.device("meta"):
+        module = part.build()
+    own = part.read(weights)
+    if isinstance(module, PreTrainedModel):
+        if shorten:
+            layers = module.config.num_hidden_layers - 1
+            own = {key: value for key, value in own.items() if key != "text_projection.weight" and _layer(key) != layers}
+            with torch.device("meta"):
+                module = CLIPTextModel(CLIPTextConfig.from_dict({**module.config.to_dict(), "num_hidden_layers": layers}))
+        # transformers 4 wrote every name of a text model behind `text_model.`, and so are the folders that are in circulation
+        own = {key if key.startswith("text_") else f"text_model.{key}": value for key, value in own.items()}
+    return module, {key: Stream(value.dtype, tuple(value.shape), lambda value=value: flat_pieces(value)) for key, value in own.items()}
+
+
+def _layer(key: str) -> int:
+    found = _LAST_LAYER.search(key)
+    return int(found[1]) if found else -1
+
+
+def _rest(files: ConvertFiles, opened: Mapping[str, _Watched], stack: ExitStack) -> tuple[Streams, dict[str, str]]:
+    """What no module holds, and the notes. A folder hands on its own."""
+    checkpoint = files.checkpoint
+    if checkpoint.layout == "diffusers":
+        path = Path(checkpoint.path)
+        notes = json.loads((path / NOTES).read_text("utf-8")) if (path / NOTES).is_file() else {}
+        weights = stack.enter_context(open_weights(path / REST)) if (path / REST).is_file() else None
+        streams = {key: stored(weights, key) for key in weights.keys()} if weights else Streams()  # noqa: SIM118
+    else:
+        weights = opened.get(checkpoint.path) or stack.enter_context(open_weights(Path(checkpoint.path)))
+        notes = dict(weights.metadata)
+        held = weights.read if isinstance(weights, _Watched) else set()
+        unused = _unused_text(held) if checkpoint.family == "sd2" else set()
+        names = [key for key in weights.keys() if key not in held or key in unused]  # noqa: SIM118
+        names = [key for key in names if not (files.vae and key.startswith("first_stage_model."))]
+        streams = {key: stored(weights, key) for key in names}
+    streams = with_ema(streams, "drop" if files.ema != "keep" else "keep")
+    return pruned(streams) if files.prune else streams, notes
+
+
+def _unused_text(names: set[str]) -> set[str]:
+    """OpenCLIP's last layer and projection among the names of an SD 2.x file."""
+    layers = {key: int(found[1]) for key in names if (found := re.search(r"transformer\.resblocks\.(\d+)\.", key))}
+    last = max(layers.values(), default=-1)
+    return {key for key, number in layers.items() if number == last} | {key for key in names if key.endswith(".text_projection")}
+
+
+def _ema_of(weights: Weights, choice: str) -> dict[str, str]:
+    """UNet weight → its average, when the averages are to take its place. Raises `ModelError` when there are none."""
+    if choice != "use":
+        return {}
+    names = weights.keys()
+    with_ema({key: Stream(torch.float32, (), lambda: ()) for key in names}, "use")  # complains in its own words
+    return {key: ema_name(key) for key in names if key.startswith("model.diffusion_model.")}
+
+
+def _joined(laid: Laid, own: Mapping[str, Tensor]) -> Stream:
+    shapes = {key: torch.empty_like(own[key], device="meta") for key in laid.keys}
+    return Stream(own[laid.keys[0]].dtype, tuple(laid.join(shapes).shape), lambda: flat_pieces(laid.join(own)))
+
+
+def _write_index(folder: Path, checkpoint: Checkpoint, modules: Mapping[str, nn.Module]) -> None:
+    """`model_index.json` and the scheduler, as diffusers writes them."""
+    from_folder = Path(checkpoint.path) / "scheduler" / "scheduler_config.json"
+    scheduler: dict[str, Any] = {
+        "_class_name": "EulerDiscreteScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+        "num_train_timesteps": 1000, "prediction_type": "v_prediction" if checkpoint.prediction == "v" else "epsilon",
+        "rescale_betas_zero_snr": checkpoint.zero_snr,
+        "steps_offset": 1, "timestep_spacing": "leading",
+    }
+    if checkpoint.family == "sd2" and checkpoint.prediction is None:
+        raise ModelError(f"{checkpoint.name} does not say whether it predicts v or epsilon, and a folder has to.", field="source",
+                         hint="Put a .yaml with `parameterization: \"v\"` (or \"eps\") under `params:` beside the file.")
+    if checkpoint.layout == "diffusers" and from_folder.is_file():
+        scheduler = json.loads(from_folder.read_text("utf-8"))
+    index: dict[str, Any] = {"_class_name": PIPELINES[checkpoint.family or "sd1"], "_diffusers_version": "0.35.0"}
+    for name, module in modules.items():
+        index[name] = ["transformers" if isinstance(module, PreTrainedModel) else "diffusers", type(module).__name__]
+        if name.startswith("text_encoder"):
+            index[name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
+    index["scheduler"] = ["diffusers", scheduler["_class_name"]]
+    if checkpoint.family in ("sd1", "sd2"):
+        index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
+    elif checkpoint.family == "sdxl-refiner":
+        index |= {"text_encoder": [None, None], "tokenizer": [None, None], "requires_aesthetics_score": True, "force_zeros_for_empty_prompt": False}
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2), encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
