@@ -17,9 +17,9 @@ from webui.backend.catalog import Catalog
 from webui.backend.memory import GIB, Way
 from webui.backend.network_files import NetworkFiles
 from webui.backend.parts import ModelChoice
-from webui.engine import generate as generation
 from webui.engine.fitting import Fit, fit, work_of
 from webui.engine.runtime import Runtime
+from webui.engine.steps import decode as decoding
 from webui.engine.tables import register_tables
 from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.registry import Registries
@@ -48,7 +48,7 @@ def fresh(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def failing(monkeypatch: pytest.MonkeyPatch, *, times: int, at: Callable[[int], bool] = lambda number: True) -> list[int]:
     """Let the engine's decoding run out of memory so often, at the calls that `at` says. Returns the numbers of all calls."""
     calls: list[int] = []
-    decode, left = generation.decode_picture, [times]
+    decode, left = decoding.decode_picture, [times]
 
     def run(*given: object) -> torch.Tensor:
         calls.append(len(calls))
@@ -57,7 +57,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, *, times: int, at: Callable[[int], 
             raise torch.OutOfMemoryError("CUDA out of memory")
         return decode(*given)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(generation, "decode_picture", run)
+    monkeypatch.setattr(decoding, "decode_picture", run)
     return calls
 
 
@@ -116,7 +116,7 @@ def test_other_errors_are_not_tried_again(fresh: Runtime, monkeypatch: pytest.Mo
         calls.append(1)
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(generation, "decode_picture", broken)
+    monkeypatch.setattr(decoding, "decode_picture", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         run(fresh)
     assert len(calls) == 1

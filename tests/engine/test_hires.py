@@ -236,11 +236,13 @@ def test_a_little_strength_keeps_the_picture(generate, pixels) -> None:
     assert distance[0.01] < distance[0.9] * 0.2
 
 
-@pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
-def test_a_batch_gives_the_pictures_of_its_seeds(generate, pixels, upscaler: str) -> None:
-    batch = generate(**HIRES, seed=40, batch_size=2, hr_upscaler=upscaler, sampler="Euler a")
+@pytest.mark.parametrize(("upscaler", "source"), [("Latent", "GPU"), ("Lanczos", "NV")])
+def test_a_batch_gives_the_pictures_of_its_seeds(generate, pixels, upscaler: str, source: str) -> None:
+    """With the noise of torch A1111's draw from the autoencoder's distribution depends on the batch's last seed, so there Lanczos is not like that."""
+    tools = RunTools(settings=PictureSettings(randn_source=source))
+    batch = generate(tools, **HIRES, seed=40, batch_size=2, hr_upscaler=upscaler, sampler="Euler a")
     for one in batch:
-        single = generate(**HIRES, seed=one.seed, hr_upscaler=upscaler, sampler="Euler a")[0]
+        single = generate(tools, **HIRES, seed=one.seed, hr_upscaler=upscaler, sampler="Euler a")[0]
         assert (np.abs(pixels(one) - pixels(single)) <= 2).mean() >= 0.999
 
 

@@ -9,8 +9,8 @@ import torch
 from webui.backend import device as devices
 from webui.backend.device import choose_device
 from webui.backend.parts import ModelChoice
-from webui.engine import generate as generation
 from webui.engine.runtime import Runtime
+from webui.engine.steps import decode as decoding
 from webui.schema.errors import WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
@@ -73,7 +73,7 @@ def test_too_little_memory_is_said_in_words(generate, monkeypatch: pytest.Monkey
     def fail(*call: object) -> None:
         raise error
 
-    monkeypatch.setattr(generation, "decode_picture", fail)
+    monkeypatch.setattr(decoding, "decode_picture", fail)
     with pytest.raises(WebuiError, match="not enough memory for 2 × 64 × 64") as caught:
         generate(batch_size=2)
     assert "smaller" in (caught.value.hint or "")

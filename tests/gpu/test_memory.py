@@ -14,8 +14,8 @@ from webui.backend import transfer
 from webui.backend.catalog import Catalog
 from webui.backend.parts import ModelChoice, Residence
 from webui.backend.transfer import carrier
-from webui.engine import generate as generation
 from webui.engine.runtime import Runtime
+from webui.engine.steps import decode as decoding
 from webui.engine.tables import register_tables
 from webui.engine.tools import RunTools
 from webui.plugins.registry import Registries
@@ -83,7 +83,7 @@ def test_8_bit_weights_take_half_the_memory(runtime: Runtime) -> None:
 
 
 def test_out_of_memory_goes_on_in_another_way(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, decode, failed, said = pixels(runtime), generation.decode_picture, [], []
+    wanted, decode, failed, said = pixels(runtime), decoding.decode_picture, [], []
 
     def once(*given: object) -> torch.Tensor:
         if not failed:
@@ -91,7 +91,7 @@ def test_out_of_memory_goes_on_in_another_way(runtime: Runtime, monkeypatch: pyt
             torch.empty(2**50, dtype=torch.uint8, device="cuda")  # a real one
         return decode(*given)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(generation, "decode_picture", once)
+    monkeypatch.setattr(decoding, "decode_picture", once)
     tools = RunTools(settings=PictureSettings(randn_source="CPU"), tell=said.append)
     (picture,) = runtime.generate(REQUEST, tools)
     assert len(said) == 1
