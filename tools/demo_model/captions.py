@@ -67,10 +67,10 @@ class Caption:
 
 
 def write_caption(scene: Scene, luck: random.Random) -> Caption:
-    """A caption of a scene: a sentence, tags, or only a hint of what is there."""
+    """A caption of a scene: a sentence, tags, or only a hint of what is there. A style is always named, or plain prompts would mean any style."""
     form = luck.choices(("sentence", "tags", "hint"), (60, 28, 12))[0]
     chance = 0.4 if form == "hint" else 0.93
-    kept = {topic for topic in _everything(scene) if luck.random() < chance}
+    kept = {topic for topic in _everything(scene) if luck.random() < chance or topic == "style"}
     if not kept & {"thing", "ground", "style"}:
         kept.add(luck.choice(("thing", "ground")))
     teller = _Teller(luck, kept)
