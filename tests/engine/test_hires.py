@@ -238,7 +238,7 @@ def test_a_little_strength_keeps_the_picture(generate, pixels) -> None:
 
 @pytest.mark.parametrize(("upscaler", "source"), [("Latent", "GPU"), ("Lanczos", "NV")])
 def test_a_batch_gives_the_pictures_of_its_seeds(generate, pixels, upscaler: str, source: str) -> None:
-    """With the noise of torch A1111's draw from the autoencoder's distribution depends on the batch's last seed, so there Lanczos is not like that."""
+    """With the noise of torch A1111's draw from the autoencoder's distribution depends on the batch's last seed, so there Lanczos is unlike."""
     tools = RunTools(settings=PictureSettings(randn_source=source))
     batch = generate(tools, **HIRES, seed=40, batch_size=2, hr_upscaler=upscaler, sampler="Euler a")
     for one in batch:
