@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tools.random_checkpoint import write_shards
 from webui.backend.catalog import Catalog
 from webui.backend.device import Device
 from webui.backend.manager import ModelManager
@@ -59,6 +60,21 @@ def test_a_changed_file_is_loaded_again(catalog: Catalog) -> None:
     with manager.lease(ModelChoice(catalog.get("a"))) as second:
         assert second is not first
         assert second.checkpoint.mtime == 1
+
+
+def test_a_changed_shard_is_loaded_again(tmp_path: Path, hashes) -> None:
+    """The index beside the shards stays as it is."""
+    path = write_shards(tmp_path / "s.safetensors.index.json")
+    manager, catalog = ModelManager(CPU), Catalog([tmp_path], hashes)
+    with manager.lease(ModelChoice(catalog.get(path.name))) as first:
+        pass
+    with manager.lease(ModelChoice(catalog.get(path.name))) as same:
+        assert same is first
+    shard = next(tmp_path.glob("*-of-*.safetensors"))
+    os.utime(shard, (2e9, 2e9))
+    catalog.refresh()
+    with manager.lease(ModelChoice(catalog.get(path.name))) as second:
+        assert second is not first
 
 
 def test_a_deleted_file_in_memory_goes_on_working(catalog: Catalog) -> None:

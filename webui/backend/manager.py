@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from webui.backend.components import Components
 from webui.backend.device import Device
 from webui.backend.families import sd
 from webui.backend.families.sd_config import PRESETS
+from webui.backend.layouts import stamp
 from webui.backend.memory import PartSize
 from webui.backend.offload import Ring, fetch_by_layer
 from webui.backend.parts import (
@@ -271,7 +273,6 @@ class ModelManager:
 
 def _on_disk(source: Source) -> Source:
     try:
-        stat = os.stat(source.path)
+        return Source(source.path, *stamp(Path(source.path)))
     except OSError:
         return source
-    return Source(source.path, stat.st_mtime, stat.st_size)

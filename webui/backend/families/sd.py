@@ -110,11 +110,8 @@ def _parts_of_files(choice: ModelChoice, family: str) -> tuple[list[Part], SdCon
 
 
 def _open(file: Checkpoint | ModelFile, family: str) -> _File:
-    path = Path(file.path)
-    header, stat = read_header(path), path.stat()
-    # of an index of shards the index itself: the catalog counts its shards, which nobody could compare with the disk in a moment
-    source = Source(file.path, stat.st_mtime, stat.st_size) if path.suffix == ".json" else source_of(file)
-    return _File(source, header, read_config(header.metadata, file.name, family))
+    header = read_header(Path(file.path))
+    return _File(source_of(file), header, read_config(header.metadata, file.name, family))
 
 
 def _base_of(own: _File, choice: ModelChoice, family: str) -> list[_File]:
