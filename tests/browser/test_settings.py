@@ -32,7 +32,12 @@ def forget(server: Server) -> None:
 
 def open_settings(page: Page, section: str = "") -> Page:
     """The tab, drawn."""
-    page.locator("#tabs [role=tab]").last.click()
+    tab = page.locator("#tabs").get_by_role("tab", name="Settings")
+    if tab.count():
+        tab.click()
+    else:  # a phone has no room for it: Gradio puts what is left into a menu
+        page.locator("#tabs .overflow-menu > button").first.click()
+        page.locator("#tabs .overflow-dropdown button", has_text="Settings").click()
     page.wait_for_selector("#settings_rows .setting")
     if section:
         page.click(f"[data-section={section}]")
@@ -145,7 +150,7 @@ def test_hidden_samplers_leave_only_the_list(open_page: Open, server: Server) ->
 
 
 def test_quicksettings_count_at_once(open_page: Open, server: Server) -> None:
-    change(server, quicksettings_list=["CLIP_stop_at_last_layers", "sd_vae", "sd_model_checkpoint", "samples_save"])
+    change(server, quicksettings_list=["CLIP_stop_at_last_layers", "no_such_setting", "sd_model_checkpoint", "samples_save"])
     page = open_page()
     page.fill("#setting_CLIP_stop_at_last_layers input[type=number]", "2")
     page.uncheck("#setting_samples_save input")
@@ -245,13 +250,13 @@ def test_the_tab_works_on_a_phone_and_in_the_dark(open_page: Open, server: Serve
 
 
 def test_tabs_come_in_their_order_and_hidden_ones_do_not(open_page: Open, server: Server) -> None:
-    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img"])
+    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img", "Models"])
     page = open_page()
     shown = page.locator("#tabs [role=tab]:visible")
     expect(shown).to_have_text(["Settings", "PNG Info"])
     expect(page.locator("#tabs [role=tab][aria-selected=true]")).to_have_text("Settings")
     page.wait_for_selector("#settings_rows .setting")
-    change(server, ui_tab_order=["PNG Info"], hidden_tabs=["Settings"])  # which stays: it is the way back
+    change(server, ui_tab_order=["PNG Info"], hidden_tabs=["Models", "Settings"])  # which stays: it is the way back
     expect(reload(page).locator("#tabs [role=tab]:visible")).to_have_text(["PNG Info", "txt2img", "Settings"])
     page.get_by_role("tab", name="txt2img").click()
     expect(page.locator("#txt2img_prompt textarea")).to_be_visible()

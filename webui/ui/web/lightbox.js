@@ -21,7 +21,7 @@ function build() {
   const words = h('span', {}), report = replayBox();
   const again = button('replay', t('replay_title'), () => picture() && replay(picture()), { id: 'lightbox_replay', text: t('replay'), class: 'act' });
   const foot = h('div', { class: 'foot' }, report.box, h('div', { class: 'caption' }, words, again));
-  const dialog = h('dialog', { class: 'lightbox', 'aria-label': t('enlarge') }, image, foot,
+  const dialog = h('dialog', { class: 'lightbox', tabindex: -1, 'aria-label': t('enlarge') }, image, foot,
     button('left', t('previous'), () => show(-1), { class: 'round left' }), button('right', t('next'), () => show(1), { class: 'round right' }),
     button('close', t('close'), () => dialog.close(), { class: 'round close' }));
   dialog.addEventListener('keydown', (event) => {
@@ -51,4 +51,5 @@ function draw() {
   box.image.alt = t('picture_alt', { seed: one.seed, prompt: one.infotext.split('\n')[0].slice(0, 120) });
   box.words.textContent = `${index + 1} / ${state.pictures.length} · ${one.width}×${one.height} · ${fileOf(one, state.hashing)}`;
   box.report.draw(one);
+  if (box.dialog.open && !box.dialog.contains(document.activeElement)) box.dialog.focus(); // a button that is gone must not take the keys with it
 }

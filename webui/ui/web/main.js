@@ -2,7 +2,6 @@
 
 import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
-import { mountModels } from './models.js';
 import { mountPaste } from './paste.js';
 import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
@@ -34,7 +33,8 @@ function start() {
   mountForm();
   mountStyles();
   mountQuicksettings();
-  mountModels();
+  // Gradio draws a tab when it is first opened; only then are its scripts fetched.
+  present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
   mountSettings();
   applyPageSettings();
   offerOldForm();

@@ -2,7 +2,7 @@
 // checkpoint sets the form's field.
 
 import { get, post } from './api.js';
-import { button, h, icon, present } from './dom.js';
+import { button, h, icon } from './dom.js';
 import { mountForms, useCheckpoint } from './model_forms.js';
 import { openCard } from './model_card.js';
 import { subscribe } from './store.js';
@@ -18,7 +18,7 @@ const { easel } = window;
 let parts = null, models = [], found = [], drawn = '', stale = false;
 
 export function mountModels() {
-  present('easel_models').then(build); // Gradio draws a tab when it is first opened; only then anything is fetched
+  build();
   subscribe((_, event) => { if (parts && (event.type === 'catalog' || (event.type === 'job' && event.job.kind === 'hash' && event.job.ended))) reload(); });
 }
 
