@@ -25,7 +25,7 @@ def sample_dpm_fast(network: Network, x: Tensor, sigmas: Tensor, noise: Noise, o
         down, up = _down_and_up(times[i], times[i + 1], end, options.eta)
         solver = _Singlestep(network, x, times[i], down)
         step(i, solver.sigma, x, solver.x0)
-        x = solver.solve(order) + (up * options.s_noise) * noise()
+        x = _plus(solver.solve(order), up * options.s_noise, noise())
     return x
 
 
@@ -40,12 +40,12 @@ def sample_dpm_adaptive(network: Network, x: Tensor, sigmas: Tensor, noise: Nois
         solver = _Singlestep(network, x, time, down)
         low, high = solver.solve(2, r=1 / 3), solver.solve(3)
         size_low = low.abs()
-        allowed = (RTOL * torch.maximum(size_low, size)).clamp_min(ATOL)
-        error = float(torch.linalg.norm((low - high) / allowed)) / x.numel() ** 0.5
+        allowed = torch.maximum(size_low, size).mul_(RTOL).clamp_min_(ATOL)
+        error = float(torch.linalg.vector_norm((low - high).div_(allowed))) / x.numel() ** 0.5
         factor = 1 + math.atan((1 / (error + 1e-8)) ** exponent - 1)
         if factor >= ACCEPT:
             size = size_low
-            x = high + (up * options.s_noise) * noise()
+            x = _plus(high, up * options.s_noise, noise())
             time = target
         h *= factor
         step(number, solver.sigma, x, solver.x0)
@@ -63,6 +63,11 @@ def _down_and_up(time: float, target: float, end: float, eta: float) -> tuple[fl
     return down, max(sigma**2 - math.exp(-down) ** 2, 0.0) ** 0.5
 
 
+def _plus(x: Tensor, scale: float, other: Tensor) -> Tensor:
+    """x + scale · other, rounded twice as that reads, with one new tensor: at the size of latents making one costs more than the sum."""
+    return (other * scale).add_(x)
+
+
 class _Singlestep:
     """One step from x at `time` to `target` in several orders, sharing network calls. `eps` is the slope, x0 the picture at x."""
 
@@ -72,7 +77,7 @@ class _Singlestep:
         self._known: dict[float, Tensor] = {}
         self.sigma = torch.tensor(math.exp(-time))
         self.x0 = network.x0(x, self.sigma).value
-        self._eps = (x - self.x0) / self.sigma
+        self._eps = (x - self.x0).div_(math.exp(-time))
         self._first: Tensor | None = None
 
     def solve(self, order: int, r: float | None = None) -> Tensor:
@@ -80,26 +85,26 @@ class _Singlestep:
         h = self._target - self._time
         sigma = math.exp(-self._target)
         if self._first is None:
-            self._first = self._x - (sigma * math.expm1(h)) * self._eps
+            self._first = _plus(self._x, -sigma * math.expm1(h), self._eps)
         first = self._first
         if order == 1:
             return first
         if order == 2:
             r = r or 0.5
-            return first - (sigma / (2 * r) * math.expm1(h)) * (self._eps_at(r) - self._eps)
+            return _plus(first, -sigma / (2 * r) * math.expm1(h), self._bend_at(r))
         r1, r2 = 1 / 3, 2 / 3
-        difference = self._eps_at(r1) - self._eps
         inner = math.expm1(r2 * h) / (r2 * h) - 1
-        there = self._eps_at(r2, (r2 / r1 * inner) * difference)
-        return first - (sigma / r2 * (math.expm1(h) / h - 1)) * (there - self._eps)
+        there = self._bend_at(r2, (r2 / r1 * inner) * self._bend_at(r1))
+        return _plus(first, -sigma / r2 * (math.expm1(h) / h - 1), there)
 
-    def _eps_at(self, r: float, correction: Tensor | None = None) -> Tensor:
-        """The slope at the inner point that lies r of the way. Asked once."""
+    def _bend_at(self, r: float, correction: Tensor | None = None) -> Tensor:
+        """By how much the slope at the inner point that lies r of the way is another than at x. Asked once."""
         if r not in self._known:
             h = self._target - self._time
             sigma = math.exp(-(self._time + r * h))
-            x = self._x - (sigma * math.expm1(r * h)) * self._eps
+            x = _plus(self._x, -sigma * math.expm1(r * h), self._eps)
             if correction is not None:
-                x = x - sigma * correction
-            self._known[r] = (x - self._network.x0(x, torch.tensor(sigma), ahead=True).value) / sigma
+                x = x.sub_(correction.mul_(sigma))
+            there = x - self._network.x0(x, torch.tensor(sigma), ahead=True).value
+            self._known[r] = there.div_(sigma).sub_(self._eps)
         return self._known[r]
