@@ -32,12 +32,12 @@ def forget(server: Server) -> None:
 
 def open_settings(page: Page, section: str = "") -> Page:
     """The tab, drawn."""
-    tab = page.locator("#tabs").get_by_role("tab", name="Settings")
+    tab = page.locator("#tabs [role=tab][data-tab-id=settings]")
     if tab.count():
         tab.click()
     else:  # a phone has no room for it: Gradio puts what is left into a menu
         page.locator("#tabs .overflow-menu > button").first.click()
-        page.locator("#tabs .overflow-dropdown button", has_text="Settings").click()
+        page.locator("#tabs .overflow-dropdown button").last.click()
     page.wait_for_selector("#settings_rows .setting")
     if section:
         page.click(f"[data-section={section}]")

@@ -79,9 +79,10 @@ def within_memory(
 
 def _noting(tools: RunTools, fitted: Fit) -> RunTools:
     """The tools with the estimate in every report."""
+    line = fitted.estimate.line
 
     def report(step: Step) -> None:
-        tools.report(replace(step, note=fitted.estimate.line))
+        tools.report(replace(step, note=line))
 
     return replace(tools, report=report)
 

@@ -139,13 +139,18 @@ class SdAutoencoder:
     vae: AutoencoderKL
     scaling: float
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Asked every time, for it may be widened; of the first weight, because diffusers' own `dtype` walks through all of them."""
+        return next(self.vae.parameters()).dtype
+
     def decode(self, latents: Tensor) -> Tensor:
         """See `Autoencoder.decode`."""
-        return self.vae.decode((latents / self.scaling).to(self.vae.dtype), return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
+        return self.vae.decode((latents / self.scaling).to(self._dtype), return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
 
     def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `Autoencoder.encode`."""
-        found = self.vae.encode(pictures.to(self.vae.dtype), return_dict=False)[0]
+        found = self.vae.encode(pictures.to(self._dtype), return_dict=False)[0]
         latents = found.mean if noise is None else found.mean + found.std * noise.to(found.std.device)
         return latents.float() * self.scaling
 
