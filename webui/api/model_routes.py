@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
-from webui.schema.errors import RequestError
+from webui.api.bodies import picture_body
 from webui.schema.model_work import Convert, Merge
-from webui.services.images import BYTES_LIMIT
 from webui.services.sidecars import CardNotes
 from webui.services.studio import Studio
 
@@ -46,7 +45,7 @@ def add_models(router: APIRouter, studio: Studio) -> None:
         if picture is not None:
             content = await run_in_threadpool(lambda: _content(studio, picture))
         else:
-            content = await _body(request)
+            content = await picture_body(request)
         return await run_in_threadpool(shelf.set_preview, kind, name, content)
 
     @router.get("/models/forms")
@@ -59,11 +58,13 @@ def add_models(router: APIRouter, studio: Studio) -> None:
 
     @router.post("/models/merge", status_code=201)
     def merge(request: Merge) -> dict[str, Any]:
-        job = shelf.submit(request)
-        return {"id": job.id, "lane": job.lane, "position": job.position, "output": studio.view(job).title}
+        return submit(request)
 
     @router.post("/models/convert", status_code=201)
     def convert(request: Convert) -> dict[str, Any]:
+        return submit(request)
+
+    def submit(request: Merge | Convert) -> dict[str, Any]:
         job = shelf.submit(request)
         return {"id": job.id, "lane": job.lane, "position": job.position, "output": studio.view(job).title}
 
@@ -71,12 +72,3 @@ def add_models(router: APIRouter, studio: Studio) -> None:
 def _content(studio: Studio, picture: int) -> bytes:
     with open(studio.gallery.record(picture).path, "rb") as file:
         return file.read()
-
-
-async def _body(request: Request) -> bytes:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > BYTES_LIMIT:
-            raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.")
-    return bytes(content)

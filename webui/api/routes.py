@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 
 from webui import __version__
+from webui.api.bodies import picture_body
 from webui.api.model_routes import add_models
 from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
@@ -24,7 +25,6 @@ from webui.schema.model import Checkpoint, Suggestions
 from webui.schema.result import ReplayReport
 from webui.schema.settings import Settings
 from webui.schema.style import Style, StyleName
-from webui.services.images import BYTES_LIMIT
 from webui.services.studio import Studio
 
 CHUNK = 1 << 18
@@ -199,11 +199,11 @@ def _add_pictures(router: APIRouter, studio: Studio) -> None:
 def _add_reading(router: APIRouter, studio: Studio) -> None:
     @router.post("/images", status_code=201)
     async def put_image(request: Request) -> ImageRef:
-        return await run_in_threadpool(studio.images.put, await _picture_body(request))
+        return await run_in_threadpool(studio.images.put, await picture_body(request))
 
     @router.post("/png-info")
     async def png_info(request: Request) -> Metadata:
-        return await run_in_threadpool(studio.read_metadata, await _picture_body(request))
+        return await run_in_threadpool(studio.read_metadata, await picture_body(request))
 
     @router.get("/params")
     def last_parameters() -> Metadata:
@@ -214,15 +214,6 @@ def _add_reading(router: APIRouter, studio: Studio) -> None:
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise NotFoundError("There is no such stored picture.")
         return Response(studio.images.read(sha256), media_type="application/octet-stream")
-
-
-async def _picture_body(request: Request) -> bytes:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > BYTES_LIMIT:
-            raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.")
-    return bytes(content)
 
 
 def _numbers(ids: str) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from webui.backend.checkpoint_index import CheckpointIndex, Remembered
 from webui.backend.hashing import HashStore, hash_file, hash_files
 from webui.backend.identify import identify
-from webui.backend.layouts import State, files_of, find_checkpoints, stamp, state_of
+from webui.backend.layouts import State, files_of, find_checkpoints, real_folders, stamp, state_of
 from webui.backend.support import RUNS, unsupported
 from webui.schema.errors import ModelError, RequestError
 from webui.schema.model import Checkpoint
@@ -192,15 +192,8 @@ def _unreachable(name: str, path: Path, error: OSError) -> Remembered:
 
 
 def walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files of these kinds below a folder, links followed, each real folder once (so a loop of links ends); what cannot be read is passed over."""
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    """Files of these kinds below a folder, hidden ones left out; see `real_folders`."""
+    for parent, _, files in real_folders(folder):
         for name in sorted(files):
             if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield Path(parent, name)

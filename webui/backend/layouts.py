@@ -22,11 +22,9 @@ State = tuple[tuple[str, float, int], ...]
 """Path, time and size of files; equal states mean that nothing has changed."""
 
 
-def find_checkpoints(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that may be a checkpoint. Links are followed, each real folder once, so a loop of links ends.
-
-    What lies inside a diffusers folder, and shards that an index names, are no checkpoints of their own.
-    """
+def real_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` over links too, each real folder once (so a loop of links ends), in order and without hidden folders; what cannot be read is passed
+    over."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -34,11 +32,20 @@ def find_checkpoints(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield parent, folders, files
+
+
+def find_checkpoints(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that may be a checkpoint. Links are followed, each real folder once, so a loop of links ends.
+
+    What lies inside a diffusers folder, and shards that an index names, are no checkpoints of their own.
+    """
+    for parent, folders, files in real_folders(folder):
         if FOLDER_INDEX in files and parent != str(folder):
             folders.clear()
             yield Path(parent)
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
         indexes = [name for name in files if name.endswith(SHARDS) and not name.startswith(".")]
         for name in sorted(files):
             low = name.lower()
