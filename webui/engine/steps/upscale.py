@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from webui.backend.components import Components
 from webui.engine.course import load_function
 from webui.engine.plan import Enlarge
-from webui.engine.steps.decode import develop
+from webui.engine.steps.decode import develop, finite
 from webui.engine.steps.latents import FACTOR
 from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError, WebuiError
@@ -71,7 +71,7 @@ def encode_image(components: Components, image: Image.Image, generator: torch.Ge
     shape = (1, components.latent_channels, image.height // FACTOR, image.width // FACTOR)
     noise = None if generator is None else torch.randn(shape, generator=generator)
     latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device), noise)
-    if not bool(torch.isfinite(latents).all()):
+    if not finite(latents):
         raise ModelError("The VAE could not read the enlarged picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
     return latents
 
