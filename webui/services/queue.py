@@ -81,7 +81,7 @@ class JobQueue:
         return job
 
     def follow(self, job_id: str) -> Job | None:
-        """The lane is free of a running job that may still be saving: when it repeats, its next round is put in line now, and repeats in its place."""
+        """The lane is free of a job that may still be saving: when it repeats, its next round is put in line now, and repeats in its place."""
         with self._changed:
             job = self.get(job_id)
             if not job.repeat or self._closed:
