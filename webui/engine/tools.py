@@ -56,6 +56,9 @@ class RunTools:
     report: Callable[[Step], None] = _ignore_step
     """Called on the worker thread at every phase and step; must return at once."""
 
+    note: str = ""
+    """What every report says of how the run is done."""
+
     preview: Callable[[int, int, bytes], None] | None = None
     """Called on the preview thread with width, height and JPEG bytes; None = no previews are made."""
 
