@@ -80,6 +80,20 @@ def ended(events: Recorder, job_id: str) -> JobChanged:
     return event
 
 
+def lasting(executor: Scripted) -> threading.Event:
+    """Let every job last until it is interrupted. Set when the first one runs."""
+    started = threading.Event()
+
+    def work(job: Job, token: CancelToken) -> None:
+        started.set()
+        while not token.interrupted:
+            threading.Event().wait(0.005)
+        token.raise_if_interrupted()
+
+    executor.work = work
+    return started
+
+
 def test_three_jobs_in_order_never_two_at_once(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
     order: list[str] = []
     executor.work = lambda job, token: order.append(job.id)
@@ -104,15 +118,7 @@ def test_a_failing_job_tells_why_and_the_next_one_runs(queue: JobQueue, executor
 
 
 def test_interrupt_reaches_the_running_job_only(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
-    started = threading.Event()
-
-    def work(job: Job, token: CancelToken) -> None:
-        started.set()
-        while not token.interrupted:
-            threading.Event().wait(0.005)
-        token.raise_if_interrupted()
-
-    executor.work = work
+    started = lasting(executor)
     first, second = put(queue), put(queue)
     assert started.wait(5)
     assert worker.stop_job(second) is False
@@ -125,15 +131,7 @@ def test_interrupt_reaches_the_running_job_only(queue: JobQueue, executor: Scrip
 
 
 def test_closing_interrupts_and_leaves_the_waiting(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
-    started = threading.Event()
-
-    def work(job: Job, token: CancelToken) -> None:
-        started.set()
-        while not token.interrupted:
-            threading.Event().wait(0.005)
-        token.raise_if_interrupted()
-
-    executor.work = work
+    started = lasting(executor)
     first, second = put(queue), put(queue)
     assert started.wait(5)
     queue.close()
