@@ -22,10 +22,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedModel
 
 from webui.backend.families import sd
 from webui.backend.families.ldm import LOGIT_SCALE, Laid, layout, prefixes
+from webui.backend.families.ldm_keys import ema_name
 from webui.backend.families.sd_folder import read_folder
 from webui.backend.parts import ModelChoice, Part
 from webui.backend.recipes import ConvertFiles
-from webui.backend.rewrite import Streams, as_dtype, ema_name, pruned, with_ema
+from webui.backend.rewrite import Streams, as_dtype, pruned, with_ema, without_ema
 from webui.backend.tensor_file import Stream, flat_pieces, publish, stored, write_tensors
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError, StorageError
@@ -188,7 +189,7 @@ def _rest(files: ConvertFiles, opened: Mapping[str, _Watched], stack: ExitStack)
         names = [key for key in weights.keys() if key not in held or key in unused]  # noqa: SIM118
         names = [key for key in names if not (files.vae and key.startswith("first_stage_model."))]
         streams = {key: stored(weights, key) for key in names}
-    streams = with_ema(streams, "drop" if files.ema != "keep" else "keep")
+    streams = streams if files.ema == "keep" else without_ema(streams)
     return pruned(streams) if files.prune else streams, notes
 
 

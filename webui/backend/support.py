@@ -34,8 +34,8 @@ _SD: tuple[Prediction | None, ...] = (None, "epsilon", "v")
 
 RUNS: Mapping[str, Runs] = {
     "sd1": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
-    "sd2": Runs(("base", "inpainting", "depth"), _LAYOUTS, ("unet",), _SD),
-    "sdxl": Runs(("base", "inpainting"), _LAYOUTS, ("unet",), _SD),
+    "sd2": Runs(("base", "inpainting", "edit", "depth", "unclip-l", "unclip-h"), _LAYOUTS, ("unet",), _SD),
+    "sdxl": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
     "sdxl-refiner": Runs(("base",), _LAYOUTS, ("unet",), _SD),
 }
 """Widened by whoever teaches `families` more; its keys are `manager.FAMILIES`' keys."""
@@ -55,4 +55,6 @@ def unsupported(family: str, variant: str, layout: Layout, prediction: Predictio
     lacking = [PART_NAMES[part] for part in runs.parts if part not in parts]
     if lacking:
         return f"{name} without its {' and its '.join(lacking)}, which is not supported yet"
+    if prediction == "edm":
+        return f"{name} that works on noise levels of its own (EDM, as Playground 2.5 and CosXL do), which none of Easel's samplers visits"
     return None if prediction in runs.predictions else f"{name} that predicts “{prediction}”, which is not supported yet"
