@@ -19,7 +19,7 @@ from webui.backend.parts import ModelChoice, Shelf
 from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import RefinedNetwork, make_network
-from webui.engine.fitting import Fit, fit, within_memory, work_of
+from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
 from webui.engine.models import Lend, Models
 from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
@@ -120,11 +120,15 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
 
 
 def _lender(plan: Plan, shop: Workshop, tools: RunTools, first: Fit) -> Lend:
-    """Leases in the way that fits: that of the plan's own checkpoint is known, others are fitted when they are needed."""
+    """Leases in the way that fits: that of the plan's own checkpoint is known, others are fitted when they are needed, and need less where memory ran
+    out before: nobody can say which of the models it was."""
 
     @contextmanager
     def lend(choice: ModelChoice, loading: Callable[[], None]) -> Iterator[Components]:
-        fitted = first if choice.key == first.choice.key else fit(shop.manager, choice, work_of(plan), shop.options, tools)
+        fitted = first
+        if choice.key != first.choice.key:
+            fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+            fitted = (one_lower(fitted, shop.manager) if first.lowered else None) or fitted
         limit = tools.machine.sd_checkpoints_limit
         with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
             set_tiling(components.modules["vae"], fitted.estimate.way.tiled)
