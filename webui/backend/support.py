@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from webui.schema.model import Layout, Prediction
+from webui.schema.model import PIPELINE, Layout, Prediction
 
 NAMES = {
     "sd1": "a Stable Diffusion 1 model", "sd2": "a Stable Diffusion 2 model", "sdxl": "a Stable Diffusion XL model",
     "sdxl-refiner": "a refiner of Stable Diffusion XL", "sd3": "a Stable Diffusion 3 model", "flux": "a Flux model",
+    PIPELINE: "a folder with a pipeline of its own",
 }
 """How each family that `kinds` tells apart is called."""
 
@@ -43,6 +44,8 @@ RUNS: Mapping[str, Runs] = {
 
 def unsupported(family: str, variant: str, layout: Layout, prediction: Prediction | None, parts: tuple[str, ...]) -> str | None:
     """Why such a checkpoint cannot be run, to complete "x.safetensors is …", or None when it can."""
+    if family == PIPELINE:
+        return None  # what it needs is known when it is loaded
     runs = RUNS.get(family)
     name = NAMES[family]
     if runs is None:
