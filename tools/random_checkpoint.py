@@ -68,9 +68,12 @@ def _seeing(config: SdConfig, channels: int) -> SdConfig:
 
 
 _BASES = {"tiny": {"sd1": TINY, "sd2": _TINY_2, "sdxl": _TINY_XL, "sdxl-refiner": _TINY_REFINER}, "full": dict(PRESETS)}
-_PICTURES = {"sd1-inpainting": 5, "sd1-edit": 4, "sd2-inpainting": 5, "sd2-depth": 1, "sdxl-inpainting": 5}
+_PICTURES = {"sd1-inpainting": 5, "sd1-edit": 4, "sd2-inpainting": 5, "sd2-depth": 1, "sdxl-inpainting": 5, "sdxl-edit": 4}
+_CLASSED = {"sd2-unclip-l": 1536, "sd2-unclip-h": 2048}
 KINDS: Mapping[str, Mapping[str, SdConfig]] = {
-    size: bases | {kind: _seeing(bases[kind.split("-")[0]], channels) for kind, channels in _PICTURES.items()} for size, bases in _BASES.items()
+    size: bases | {kind: _seeing(bases[kind.split("-")[0]], channels) for kind, channels in _PICTURES.items()}
+    | {kind: bases["sd2"].revise(unet=bases["sd2"].unet.revise(classed=width)) for kind, width in _CLASSED.items()}
+    for size, bases in _BASES.items()
 }
 """Sizes → kind → config. The family of a kind is the first part of its name, but for `sdxl-refiner`."""
 

@@ -347,12 +347,15 @@ def test_an_unreadable_file_is_named_and_looked_at_again(folder: Path, hashes, t
 
 
 def test_what_cannot_be_run_yet_says_so(folder: Path, hashes, fake) -> None:
-    edit = {name.replace("cond_stage_model.", "conditioner.embedders.0."): shape for name, shape in SD1.items()}
-    edit |= {"model.diffusion_model.input_blocks.0.0.weight": (8, 8, 3, 3)}
-    for name, shapes, family, words in (("edit", edit, "sdxl", "Stable Diffusion XL model (edit), which is not supported yet"),):
+    plain = {name.replace("cond_stage_model.", "conditioner.embedders.0."): shape for name, shape in SD1.items()}
+    depth = plain | {"model.diffusion_model.input_blocks.0.0.weight": (8, 5, 3, 3)}
+    for name, shapes, family, words in (
+        ("depth", depth, "sdxl", "Stable Diffusion XL model (depth), which is not supported yet"),
+        ("playground", plain | {"edm_mean": (4,), "edm_std": (4,)}, "sdxl", "works on noise levels of its own (EDM"),
+    ):
         fake(folder / f"{name}.safetensors", shapes)
         catalog = Catalog([folder], hashes)
-        with pytest.raises(ModelError, match="not supported yet") as caught:
+        with pytest.raises(ModelError, match="is a Stable Diffusion XL model") as caught:
             catalog.get(name)
         assert words in caught.value.message
         assert caught.value.hint

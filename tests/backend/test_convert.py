@@ -115,6 +115,21 @@ def test_dtype_prune_and_ema(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], average[ema_name(name)].half()) for name in unet)
 
 
+def test_a_file_with_averages_only(tmp_path: Path) -> None:
+    plain = load_file(write_checkpoint(tmp_path / "a.safetensors", KINDS["tiny"]["sd1"]))
+    averaged = {ema_name(name) if name.startswith("model.diffusion_model.") else name: tensor for name, tensor in plain.items()}
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        save_file(averaged, tmp_path / "e.safetensors", file.metadata())
+    entry = seen(tmp_path / "e.safetensors")
+    convert(ConvertFiles(entry, tmp_path / "used.safetensors", ema="use"))
+    assert same(load_file(tmp_path / "used.safetensors"), plain)
+    convert(ConvertFiles(entry, tmp_path / "folder", folder=True))
+    convert(ConvertFiles(seen(tmp_path / "folder"), tmp_path / "back.safetensors"))
+    assert same(load_file(tmp_path / "back.safetensors"), plain)
+    with pytest.raises(ModelError, match="the only ones of the UNet"):
+        convert(ConvertFiles(entry, tmp_path / "none.safetensors", ema="drop"))
+
+
 def test_a_vae_is_baked_into_either_layout(tmp_path: Path) -> None:
     entry = seen(write_checkpoint(tmp_path / "a.safetensors", KINDS["tiny"]["sd1"]))
     other = load_file(write_checkpoint(tmp_path / "other.safetensors", KINDS["tiny"]["sd1"], seed=1))

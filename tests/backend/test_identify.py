@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from webui.backend.distilled import LCM, LIGHTNING, TURBO, TURBO_MIX, suggest
 from webui.backend.headers import read_header
 from webui.backend.identify import SUGGESTS_KEY, identify
+from webui.engine.tables import SAMPLERS, SCHEDULES
 from webui.schema.errors import ModelError
 from webui.schema.model import Suggestions
 
@@ -226,7 +228,12 @@ def test_zero_terminal_snr_of_a_folder(tmp_path: Path, fake) -> None:
 
 def test_folders_that_are_damaged_or_foreign(tmp_path: Path, fake) -> None:
     path = _folder(tmp_path / "model", fake, "KandinskyPipeline", {"prior": {}})
-    assert "KandinskyPipeline" in _message(path)
+    assert (identify(path).family, identify(path).variant, identify(path).parts) == ("pipeline", "KandinskyPipeline", ("prior",))
+    (path / "prior" / "own.py").write_text("raise SystemExit")
+    assert "code of its own" in _message(path)
+    (path / "prior" / "own.py").unlink()
+    (path / "model_index.json").write_text('{"_class_name": ["mine", "Pipeline"], "prior": ["diffusers", "PriorTransformer"]}')
+    assert "without a pipeline of its own" in _message(path)
     _folder(path, fake, "Pipeline", FOLDERS[0][0])
     (path / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match="vae is a folder without weights"):
@@ -237,3 +244,48 @@ def test_folders_that_are_damaged_or_foreign(tmp_path: Path, fake) -> None:
     assert "damaged unet/config.json" in _message(path)
     (path / "model_index.json").write_text("3")
     assert "damaged model_index.json" in _message(path)
+
+
+@pytest.mark.parametrize(("said", "prediction", "zero"), [("v", "v", False), ("v-zsnr", "v", True), ("epsilon", "epsilon", False), ("", None, False)])
+def test_the_card_has_the_last_word(tmp_path: Path, fake, said: str, prediction: str | None, zero: bool) -> None:
+    file = fake(tmp_path / "a.safetensors", SD1)
+    (tmp_path / "a.json").write_text(json.dumps({"notes": "mine", "prediction": said}))
+    assert (identify(file).prediction, identify(file).zero_snr) == (prediction, zero)
+    (tmp_path / "a.yaml").write_text("model: {params: {parameterization: v}}")
+    assert identify(file).prediction == (prediction or "v")
+    for nonsense in ('{"prediction": ["v"]}', "[1]", "no json", '{"prediction": "flow"}'):
+        (tmp_path / "a.json").write_text(nonsense)
+        assert identify(file).prediction == "v"
+
+
+def test_the_card_of_a_model_of_edm_changes_nothing(tmp_path: Path, fake) -> None:
+    file = fake(tmp_path / "a.safetensors", SD1 | {"edm_mean": (4,)})
+    (tmp_path / "a.json").write_text('{"prediction": "v"}')
+    assert identify(file).prediction == "edm"
+
+
+@pytest.mark.parametrize(("name", "notes", "sampler", "steps", "cfg"), [
+    ("sd_xl_turbo_1.0_fp16", {}, "Euler a", 4, 1), ("sdxl_lightning_8step", {}, "Euler", 8, 1), ("DreamShaperXL_Turbo_v2", {}, "DPM++ SDE", 6, 2),
+    ("mine", {"modelspec.title": "My Lightning 2 steps"}, "Euler", 2, 1),
+    ("Hyper-SDXL-8steps", {}, "Euler", 8, 1), ("LCM_Dreamshaper", {}, "LCM", 6, 1),
+    ("turbovision", {}, None, 0, 0), ("hypernova", {"modelspec.title": "turbocharged"}, None, 0, 0),
+])
+def test_models_for_few_steps_suggest_them(
+    tmp_path: Path, fake, name: str, notes: dict[str, str], sampler: str | None, steps: int, cfg: float,
+) -> None:
+    found = identify(fake(tmp_path / f"{name}.safetensors", SD1, notes)).suggests
+    assert (found and (found.sampler, found.steps, found.cfg_scale)) == (sampler and (sampler, steps, cfg))
+
+
+def test_consistency_models_are_known_by_their_guidance_input_and_folders_by_their_scheduler(tmp_path: Path, fake) -> None:
+    file = fake(tmp_path / "plain.safetensors", SD1 | {"model.diffusion_model.time_embed.cond_proj.weight": (320, 256)})
+    assert identify(file).suggests == LCM
+    assert suggest("plain", {}, {"_class_name": "LCMScheduler"}) == LCM
+    assert suggest("plain", {}, {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}) == TURBO
+    assert suggest("plain", {}, {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}) is None
+
+
+def test_what_is_suggested_exists() -> None:
+    for known in (LCM, LIGHTNING, TURBO, TURBO_MIX):
+        assert known.sampler in {one.name for one in SAMPLERS}
+        assert known.scheduler in {one.label for one in SCHEDULES}

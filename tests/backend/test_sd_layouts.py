@@ -19,11 +19,13 @@ from webui.backend.components import Components, Frame, ModuleCall
 from webui.backend.device import Device
 from webui.backend.families import sd
 from webui.backend.families.ldm import to_ldm_weights
+from webui.backend.families.ldm_keys import UNET_PREFIX, dotted, ema_name
 from webui.backend.families.places import find_part
 from webui.backend.families.sd_config import PRESETS
 from webui.backend.families.sd_modules import SdModules, build_modules
 from webui.backend.families.sizes import measure_text, measure_unet, measure_vae
 from webui.backend.headers import read_header
+from webui.backend.identify import identify
 from webui.backend.parts import ModelChoice, load_model, load_part
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint, FileKind, ModelFile
@@ -130,7 +132,12 @@ def _compare(components: Components, plain: dict[str, Any], case: Case) -> None:
         told = {"text_embeds": pooled, "time_ids": torch.tensor([sizes, sizes])}
         rows = [components.describe(row, FRAME) for row in vector]
         added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    expected = plain["unet"](x, t, context, added_cond_kwargs=told).sample
+    classes = TINIES[case.kind].unet.classed
+    seen = torch.zeros(2, classes) if classes else None
+    if classes:
+        rows = [components.describe(None, FRAME) for _ in range(2)]
+        added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    expected = plain["unet"](x, t, context, class_labels=seen, added_cond_kwargs=told).sample
     torch.testing.assert_close(components.denoise(ModuleCall(x, t, ours, added=added)), expected, atol=1e-5, rtol=0)
     latents, scaling = x[:, :4], plain["vae"].config.scaling_factor
     torch.testing.assert_close(components.autoencoder.decode(latents), plain["vae"].decode(latents / scaling).sample, atol=1e-5, rtol=0)
@@ -157,6 +164,24 @@ def test_a_unet_alone_with_the_parts_of_the_checkpoint_it_names(case: Case, plai
     unet = {name.removeprefix("model.diffusion_model.") if bare else name: value for name, value in unet.items()}
     save_file(unet, tmp_path / "u.safetensors", {"easel.base": case.file.name})
     _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(checkpoint_of(case.file, case.family),))), plain, case)
+
+
+def test_a_unet_alone_with_the_parts_of_the_folder_it_names(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+    unet = {name: value for name, value in load_file(case.file).items() if name.startswith("model.diffusion_model.")}
+    save_file(unet, tmp_path / "u.safetensors", {"easel.base": case.kind})
+    known = checkpoint_of(case.folder, case.family, name=case.kind)
+    _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(known,))), plain, case)
+
+
+def test_a_file_whose_unet_is_there_as_averages_only(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+    weights = load_file(case.file)
+    averaged = {ema_name(name) if name.startswith(UNET_PREFIX) else name: value for name, value in weights.items()}
+    metadata = dict(read_header(case.file).metadata)
+    save_file(averaged | {"model_ema.decay": torch.ones(()), "model_ema.num_updates": torch.ones(())}, tmp_path / "e.safetensors", metadata)
+    identity = identify(tmp_path / "e.safetensors")
+    assert (identity.family, identity.layout, identity.ema) == (case.family, "ldm", True)
+    assert "unet" in identity.parts
+    _compare(_load(tmp_path / "e.safetensors", case.family), plain, case)
 
 
 def test_back_to_the_same_file(case: Case) -> None:
@@ -195,6 +220,14 @@ def test_the_full_sizes_are_measured_right(family: str) -> None:
         place = find_part(shapes, name, text.kind)
         assert place is not None
         assert measure_text(shapes, place, text) == text
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS["full"]))
+def test_the_names_of_averages_get_their_dots_back(kind: str) -> None:
+    names = [name.removeprefix(UNET_PREFIX) for name in to_ldm_weights(build_modules(KINDS["full"][kind])) if name.startswith(UNET_PREFIX)]
+    assert len(names) > 600
+    assert [name for name in names if dotted(name.replace(".", "")) != name] == []
+    assert dotted("num_updates") is None
 
 
 @pytest.mark.parametrize("family", ["sd2", "sdxl", "sdxl-refiner"])

@@ -75,6 +75,52 @@ def test_notes_and_a_picture_are_written_beside_the_file(open_page: Open, models
     expect(page.locator("#models_grid .card img").first).to_be_visible()
 
 
+def test_what_belongs_to_a_kind_of_model_is_set_on_its_card(open_page: Open, models: Path) -> None:
+    (models / "Lora").mkdir(exist_ok=True)
+    (models / "Lora" / "soft.safetensors").write_bytes(b"")
+    page = open_models(open_page())
+    page.click(".card:has-text('soft') .more")
+    for key, value in (("preferred weight", "0.7"), ("negative text", "hard"), ("license", "CC0")):
+        page.fill(f"dialog [data-key='{key}']", value)
+    expect(page.locator("dialog [data-key=prediction]")).to_have_count(0)
+    page.click("#card_save")
+    expect(page.get_by_text("Saved beside the file.")).to_be_visible()
+    written = json.loads((models / "Lora" / "soft.json").read_text())
+    assert written.items() >= {"preferred weight": 0.7, "negative text": "hard", "license": "CC0"}.items()
+    page.keyboard.press("Escape")
+    page.click(".card:has-text('tiny') .more")
+    expect(page.locator("dialog [data-key='preferred weight']")).to_have_count(0)
+    page.select_option("dialog [data-key=prediction]", "v-zsnr")
+    page.click("#card_save")
+    expect(page.locator("dialog dl")).to_contain_text("v, zero terminal SNR")
+    expect(page.locator("dialog [data-key=prediction]")).to_have_value("v-zsnr")
+
+
+def test_a_job_uses_the_checkpoint_of_its_own_tab(guarded: Guarded, server: Server, models: Path) -> None:
+    """Also when another one is picked in a second tab while it runs."""
+    add(server, models, "other")
+    context = guarded.context()
+    first, second = (visit(context.new_page(), server) for _ in range(2))
+    info = "#html_info_txt2img pre"
+    set_small(first, "of the first", steps=150)
+    first.click("#txt2img_generate")
+    first.wait_for_selector(".stage.live")
+    picker = second.locator("#setting_sd_model_checkpoint input")
+    picker.fill("other")
+    second.keyboard.press("Enter")
+    expect(picker).to_have_value("other.safetensors")
+    expect(first.locator(info)).to_contain_text("of the first", timeout=60_000)
+    expect(first.locator(info)).to_contain_text("Model: tiny")
+    set_small(second, "of the second")
+    second.click("#txt2img_generate")
+    expect(second.locator(info)).to_contain_text("of the second", timeout=60_000)
+    expect(second.locator(info)).to_contain_text("Model: other")
+    set_small(first, "the first again")
+    first.click("#txt2img_generate")
+    expect(first.locator(info)).to_contain_text("the first again", timeout=60_000)
+    expect(first.locator(info)).to_contain_text("Model: tiny")
+
+
 def test_a_merge_from_the_form_to_the_picker(guarded: Guarded, open_page: Open, server: Server, models: Path) -> None:
     guarded.tolerated = ("422",)
     add(server, models, "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -13,13 +14,15 @@ from tests.backend.conftest import Hashes
 from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.backend.catalog import Catalog
 from webui.backend.parts import ModelChoice
+from webui.engine import generate as generating
 from webui.engine.course import make_course, make_table, refiner_due
 from webui.engine.faces import RefinedNetwork
 from webui.engine.plan import further_checkpoints, make_plan
 from webui.engine.runtime import Runtime
 from webui.engine.samplers.contract import Guided
+from webui.engine.steps import decode as decoding
 from webui.engine.tables import register_tables
-from webui.engine.tools import Picture, RunTools
+from webui.engine.tools import Picture, RunTools, Step
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
@@ -167,3 +170,39 @@ def test_the_switch_is_made_once(registries: Registries) -> None:
     assert [due(table.sigmas[t], 0) for t in (999, 500, 499, 0)] == [False, False, True, True]
     network = RefinedNetwork(Face(-1.0), lambda level, calls: bool(level < 1), lambda calls: Face(float(calls)))
     assert [network.x0(torch.zeros(1), torch.tensor(sigma)).value.item() for sigma in (2.0, 1.5, 0.5, 3.0)] == [-1, -1, 2, 2]
+
+
+def test_previews_do_not_keep_the_first_model(two: Runtime) -> None:
+    """With one checkpoint in memory, the first is gone when the refiner has come, also while pictures of it are shown."""
+    two.shop.manager.evict()
+    first: list[weakref.ref[object]] = []
+    alive: dict[int, bool] = {}
+
+    def report(step: Step) -> None:
+        if step.phase == "sampling":
+            if not first:
+                first.append(weakref.ref(next(iter(two.shop.manager._models.values())).components))
+            alive[step.step] = first[0]() is not None
+
+    shown: list[int] = []
+    machine = MachineSettings(sd_checkpoints_limit=1, live_preview_refresh_period=50)
+    tools = RunTools(report=report, machine=machine, preview=lambda *preview: shown.append(1))
+    list(two.generate(REFINED.revise(steps=60), tools))
+    assert shown
+    assert alive[10] and not alive[60]
+
+
+def test_memory_that_ran_out_lowers_both_models(two: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiled: list[bool] = []
+    decode, failed = decoding.decode_picture, [False]
+
+    def once(*given: object) -> torch.Tensor:
+        if not failed[0]:
+            failed[0] = True
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(*given)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(decoding, "decode_picture", once)
+    monkeypatch.setattr(generating, "set_tiling", lambda vae, on: tiled.append(on))
+    list(two.generate(REFINED, RunTools(tell=lambda text: None)))
+    assert tiled == [False, False, True, True]

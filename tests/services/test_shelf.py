@@ -66,6 +66,27 @@ def test_words_are_changed_and_foreign_ones_kept(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.glob("m.json.damaged-*")] == ["not json"]
 
 
+def test_the_words_of_shards_do_not_stand_in_their_index(tmp_path: Path) -> None:
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text('{"weight_map": {}}')
+    write_notes(index, CardNotes(notes="mine"))
+    assert read_notes(index) == {"notes": "mine"} == json.loads((tmp_path / "m.json").read_text())
+    assert index.read_text() == '{"weight_map": {}}'
+    (tmp_path / "m.v2.safetensors").write_bytes(b"")
+    write_notes(tmp_path / "m.v2.safetensors", CardNotes(notes="other"))
+    assert (tmp_path / "m.v2.json").is_file()
+
+
+def test_what_a_checkpoint_predicts_is_set_on_its_card(shelf: ModelShelf, tmp_path: Path, fake: Fake) -> None:
+    unet = {"model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3), "first_stage_model.decoder.conv_in.weight": (4, 4, 3, 3),
+            "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (10, 4)}
+    fake(tmp_path / "sd" / "a.safetensors", unet)
+    assert shelf.card("checkpoint", "a.safetensors")["prediction"] is None
+    card = shelf.change_notes("checkpoint", "a.safetensors", CardNotes(prediction="v-zsnr"))
+    assert (card["prediction"], card["zero_snr"], card["notes"]["prediction"]) == ("v", True, "v-zsnr")
+    assert shelf.change_notes("checkpoint", "a.safetensors", CardNotes(prediction=""))["prediction"] is None
+
+
 def test_a_new_preview_is_the_one_shown_and_the_old_one_is_kept(tmp_path: Path) -> None:
     model = tmp_path / "m.safetensors"
     model.write_bytes(b"")

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from webui.backend.folder_layout import read_ldm, write_folder
+from webui.backend.folder_layout import open_ldm, write_folder
 from webui.backend.recipes import ConvertFiles
-from webui.backend.rewrite import Streams, as_dtype, pruned, with_ema, with_vae
+from webui.backend.rewrite import as_dtype, pruned, with_ema, with_vae
 from webui.backend.tensor_file import stored, write_tensors
 from webui.backend.weights import open_weights
-from webui.schema.model import Checkpoint
 
 
 def convert(files: ConvertFiles, progress: Callable[[float], None] = lambda fraction: None) -> None:
@@ -21,18 +20,11 @@ def convert(files: ConvertFiles, progress: Callable[[float], None] = lambda frac
         write_folder(files, progress)
         return
     with ExitStack() as stack:
-        streams, metadata = _read(files.checkpoint, stack)
-        streams = with_ema(streams, files.ema)
+        weights = open_ldm(files.checkpoint, stack)
+        streams = with_ema({key: stored(weights, key) for key in weights.keys()}, files.ema)  # noqa: SIM118 (no dict)
         if files.prune:
             streams = pruned(streams)
         if files.vae is not None:
             streams = with_vae(streams, stack.enter_context(open_weights(Path(files.vae.path))))
         streams = as_dtype(streams, files.dtype)
-        write_tensors(files.target, streams, {"format": "pt"} | metadata, replace=files.replace, progress=progress)
-
-
-def _read(checkpoint: Checkpoint, stack: ExitStack) -> tuple[Streams, dict[str, str]]:
-    if checkpoint.layout == "diffusers":
-        return read_ldm(checkpoint, stack)
-    weights = stack.enter_context(open_weights(Path(checkpoint.path)))
-    return {key: stored(weights, key) for key in weights.keys()}, dict(weights.metadata)  # noqa: SIM118 (no dict)
+        write_tensors(files.target, streams, {"format": "pt"} | dict(weights.metadata), replace=files.replace, progress=progress)

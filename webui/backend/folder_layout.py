@@ -22,16 +22,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedModel
 
 from webui.backend.families import sd
 from webui.backend.families.ldm import LOGIT_SCALE, Laid, layout, prefixes
+from webui.backend.families.ldm_keys import ema_name
 from webui.backend.families.sd_folder import read_folder
 from webui.backend.parts import ModelChoice, Part
-from webui.backend.recipes import ConvertFiles
-from webui.backend.rewrite import Streams, as_dtype, ema_name, pruned, with_ema
+from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles
+from webui.backend.rewrite import Streams, as_dtype, pruned, with_ema, without_ema
 from webui.backend.tensor_file import Stream, flat_pieces, publish, stored, write_tensors
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError, StorageError
 from webui.schema.model import Checkpoint
 
-FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner")
 REST, NOTES = "ldm_rest.safetensors", "ldm_metadata.json"
 """What no module holds: the tensors by their LDM names, and the metadata of the single file."""
 
@@ -63,28 +63,56 @@ class _Watched:
         return self._weights.get(self._stand_ins.get(key, key)).reshape(self._weights.shape(key))
 
 
-def read_ldm(checkpoint: Checkpoint, stack: ExitStack) -> tuple[Streams, dict[str, str]]:
-    """A folder's weights under LDM's names, and the notes for the single file. What it opens, `stack` closes. Raises `ModelError`."""
+class _LdmFolder:
+    """`Weights` of a folder under LDM's names, with the notes for the single file. A tensor is put together when it is asked for."""
+
+    def __init__(self, checkpoint: Checkpoint, stack: ExitStack) -> None:
+        folder, rest = read_folder(checkpoint), Path(checkpoint.path) / REST
+        self._made: dict[str, Callable[[], Tensor]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for part in folder.parts:
+            own = part.read(stack.enter_context(open_weights(Path(part.source.path))))
+            prefix = prefixes(folder.config)[part.name]
+            for name, laid in layout(folder.config, part.name, own.keys()).items():
+                self._add(prefix + name, _shape(laid, own), lambda laid=laid, own=own: laid.join(own))
+            text = folder.config.texts.get(part.name)
+            if text is not None and text.kind == "open_clip" and not rest.is_file():
+                dtype = next(iter(own.values())).dtype
+                self._add(f"{prefix}logit_scale", (), lambda dtype=dtype: torch.full((), LOGIT_SCALE, dtype=dtype))
+        if rest.is_file():
+            others = stack.enter_context(open_weights(rest))
+            for key in others.keys():  # noqa: SIM118 (no dict)
+                self._add(key, others.shape(key), lambda key=key: others.get(key))
+        self.metadata = _read_notes(checkpoint)
+
+    def keys(self) -> list[str]:
+        return list(self._made)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._shapes[key]
+
+    def get(self, key: str) -> Tensor:
+        return self._made[key]()
+
+    def _add(self, name: str, shape: tuple[int, ...], make: Callable[[], Tensor]) -> None:
+        self._made[name], self._shapes[name] = make, shape
+
+
+def open_ldm(checkpoint: Checkpoint, stack: ExitStack) -> Weights:
+    """The weights of a checkpoint, those of a folder under LDM's names. What is opened, `stack` closes. Raises `ModelError`."""
+    if checkpoint.layout != "diffusers":
+        return stack.enter_context(open_weights(Path(checkpoint.path)))
     check_family(checkpoint)
-    folder, streams = read_folder(checkpoint), Streams()
-    rest, notes = Path(checkpoint.path) / REST, Path(checkpoint.path) / NOTES
-    for part in folder.parts:
-        own = part.read(stack.enter_context(open_weights(Path(part.source.path))))
-        prefix = prefixes(folder.config)[part.name]
-        for name, laid in layout(folder.config, part.name, own.keys()).items():
-            streams[prefix + name] = _joined(laid, own)
-        text = folder.config.texts.get(part.name)
-        if text is not None and text.kind == "open_clip" and not rest.is_file():
-            dtype = next(iter(own.values())).dtype
-            streams[f"{prefix}logit_scale"] = Stream(dtype, (), lambda dtype=dtype: [torch.full((1,), LOGIT_SCALE, dtype=dtype)])
-    if rest.is_file():
-        others = stack.enter_context(open_weights(rest))
-        streams |= {key: stored(others, key) for key in others.keys()}  # noqa: SIM118 (no dict)
+    return _LdmFolder(checkpoint, stack)
+
+
+def _read_notes(checkpoint: Checkpoint) -> dict[str, str]:
+    notes = Path(checkpoint.path) / NOTES
     try:
         metadata = json.loads(notes.read_text("utf-8")) if notes.is_file() else {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{checkpoint.name}/{NOTES} is damaged.", field="source", hint="Delete that file; only notes are lost.") from error
-    return streams, {str(key): str(value) for key, value in metadata.items()}
+    return {str(key): str(value) for key, value in metadata.items()}
 
 
 def write_folder(files: ConvertFiles, progress: Callable[[float], None]) -> None:
@@ -113,7 +141,7 @@ def write_folder(files: ConvertFiles, progress: Callable[[float], None]) -> None
 
 def check_family(checkpoint: Checkpoint) -> None:
     """Raises `ModelError` for what has no folder layout here."""
-    if checkpoint.family not in FAMILIES:
+    if checkpoint.family not in IN_BOTH_LAYOUTS:
         raise ModelError(f"{checkpoint.name} is no Stable Diffusion 1, 2 or XL checkpoint; only those are converted between layouts.", field="layout",
                          hint="Write it as one file.")
 
@@ -177,7 +205,7 @@ def _rest(files: ConvertFiles, opened: Mapping[str, _Watched], stack: ExitStack)
     checkpoint = files.checkpoint
     if checkpoint.layout == "diffusers":
         path = Path(checkpoint.path)
-        notes = json.loads((path / NOTES).read_text("utf-8")) if (path / NOTES).is_file() else {}
+        notes = _read_notes(checkpoint)
         weights = stack.enter_context(open_weights(path / REST)) if (path / REST).is_file() else None
         streams = {key: stored(weights, key) for key in weights.keys()} if weights else Streams()  # noqa: SIM118
     else:
@@ -188,7 +216,7 @@ def _rest(files: ConvertFiles, opened: Mapping[str, _Watched], stack: ExitStack)
         names = [key for key in weights.keys() if key not in held or key in unused]  # noqa: SIM118
         names = [key for key in names if not (files.vae and key.startswith("first_stage_model."))]
         streams = {key: stored(weights, key) for key in names}
-    streams = with_ema(streams, "drop" if files.ema != "keep" else "keep")
+    streams = streams if files.ema == "keep" else without_ema(streams)
     return pruned(streams) if files.prune else streams, notes
 
 
@@ -208,9 +236,8 @@ def _ema_of(weights: Weights, choice: str) -> dict[str, str]:
     return {key: ema_name(key) for key in names if key.startswith("model.diffusion_model.")}
 
 
-def _joined(laid: Laid, own: Mapping[str, Tensor]) -> Stream:
-    shapes = {key: torch.empty_like(own[key], device="meta") for key in laid.keys}
-    return Stream(own[laid.keys[0]].dtype, tuple(laid.join(shapes).shape), lambda: flat_pieces(laid.join(own)))
+def _shape(laid: Laid, own: Mapping[str, Tensor]) -> tuple[int, ...]:
+    return tuple(laid.join({key: torch.empty_like(own[key], device="meta") for key in laid.keys}).shape)
 
 
 def _write_index(folder: Path, checkpoint: Checkpoint, modules: Mapping[str, nn.Module]) -> None:

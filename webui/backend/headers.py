@@ -25,6 +25,8 @@ HALF = tuple(
 )
 """In the order they are looked for, the whole set before the half-precision one."""
 
+WEIGHT_NAMES = (*WHOLE, *HALF)
+
 
 def weight_files(path: Path) -> list[Path]:
     """The files that hold the weights of `path`: a file itself, the shards that an index names, or what lies in a module's folder.
@@ -33,7 +35,7 @@ def weight_files(path: Path) -> list[Path]:
     """
     with reading(path):
         if path.is_dir():
-            found = next((path / name for name in (*WHOLE, *HALF) if (path / name).is_file()), None)
+            found = next((path / name for name in WEIGHT_NAMES if (path / name).is_file()), None)
             if found is None:
                 raise refusal(path, "is a folder without weights", "It should hold diffusion_pytorch_model.safetensors or the like.")
             return weight_files(found)

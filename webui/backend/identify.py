@@ -1,6 +1,6 @@
 """What a checkpoint is, from headers and notes alone: family, variant, layout, parts. Reads a few kilobytes and needs no torch.
 
-Goes by the names and shapes of weights (`kinds`), by the file's notes, by a .yaml of A1111's kind beside it; never by the file's name.
+Goes by the names and shapes of weights (`kinds`), by the file's notes, by a .yaml of A1111's kind beside it, by its card; never by the file's name.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from webui.backend import diffusers_folder, kinds
+from webui.backend.distilled import has_guidance_input, suggest
 from webui.backend.formats.contract import Header, refusal
 from webui.backend.headers import read_header
-from webui.backend.model_yaml import read_yaml
+from webui.backend.layouts import beside, trunk_of
+from webui.backend.model_yaml import read_card, read_yaml
 from webui.schema.model import Prediction, Suggestions
 
 log = logging.getLogger(__name__)
 
-RECOGNITION = 2
+RECOGNITION = 3
 """Raised by one when the same file would be recognised as something else, so that what was remembered is forgotten."""
 
 SUGGESTS_KEY = "easel.suggests"
@@ -43,7 +45,7 @@ def identify(path: Path) -> Identity:
     Raises `ModelError` at `checkpoint` with the reason when it is no checkpoint.
     """
     if path.is_dir():
-        return _with(diffusers_folder.read_folder(path), None)
+        return _with(_by_hand(path, diffusers_folder.read_folder(path)), suggest(path.name, {}, diffusers_folder.scheduler_of(path)))
     header = read_header(path)
     found = kinds.recognise(header)
     if found is None:
@@ -51,7 +53,7 @@ def identify(path: Path) -> Identity:
         raise refusal(path, f"is not a model of a family known to Easel ({seen})", "Known: Stable Diffusion 1, 2, XL, 3 and Flux.1.")
     if isinstance(found, kinds.Other):
         raise refusal(path, f"is {found.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
-    return _with(_overridden(path, _noted(found, header.metadata)), _suggestions(path, header))
+    return _with(_by_hand(path, _overridden(path, _noted(found, header.metadata))), _suggestions(path, header))
 
 
 def _with(model: kinds.Model, suggests: Suggestions | None) -> Identity:
@@ -69,22 +71,30 @@ def _noted(model: kinds.Model, notes: Mapping[str, str]) -> kinds.Model:
 
 def _overridden(path: Path, model: kinds.Model) -> kinds.Model:
     """What a .yaml beside the file says. It decides what weights cannot tell; where it contradicts them, one of the two is the wrong file."""
-    beside = path.with_suffix(".yaml")
-    said = read_yaml(beside)
+    note = beside(path, ".yaml")
+    said = read_yaml(note)
     if said is None:
         return model
     if said.family not in (None, model.family) or said.variant not in (None, model.variant):
         claims = " ".join(filter(None, (said.family, said.variant)))
-        what = f"and {beside.name} beside it contradict each other: that says {claims}, the weights are {model.family} {model.variant}"
-        raise refusal(path, what, f"Remove {beside.name}, or put the right one there.")
+        what = f"and {note.name} beside it contradict each other: that says {claims}, the weights are {model.family} {model.variant}"
+        raise refusal(path, what, f"Remove {note.name}, or put the right one there.")
     return replace(model, prediction=said.prediction or model.prediction, zero_snr=model.zero_snr or said.zero_snr)
+
+
+def _by_hand(path: Path, model: kinds.Model) -> kinds.Model:
+    """What a person set on the model's card, which wins over everything but the weights: flow and EDM models are known by theirs."""
+    said = read_card(beside(path, ".json"))
+    if said is None or model.prediction in ("flow", "edm"):
+        return model
+    return replace(model, prediction=said.prediction, zero_snr=said.zero_snr)
 
 
 def _suggestions(path: Path, header: Header) -> Suggestions | None:
     """Nonsense in there is logged and ignored: the model itself is none the worse."""
     text = header.metadata.get(SUGGESTS_KEY)
     try:
-        return Suggestions.model_validate_json(text) if text else None
+        return Suggestions.model_validate_json(text) if text else suggest(trunk_of(path).name, header.metadata, consistent=has_guidance_input(header))
     except ValidationError as error:
         log.warning("%s: its %s is ignored: %s", path.name, SUGGESTS_KEY, error.errors(include_url=False)[0]["msg"])
         return None

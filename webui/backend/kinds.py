@@ -9,8 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from webui.backend.formats.contract import Header
+from webui.backend.formats.contract import Header, Tensors
 from webui.schema.model import Layout, Prediction
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
@@ -21,6 +22,10 @@ EMA = "model_ema.diffusion_model"
 
 CLIP_L = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")
 """The text encoder of SD 1; the second form was written before transformers 4.31."""
+
+
+_OF_ITS_OWN = {"easel.config", "easel.base"}
+"""Notes of files with sizes of their own."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,12 @@ Describe = Callable[["View"], Model | None]
 class View:
     """Shapes, with the denoiser's names looked up under any of its prefixes. All names stand in one text, where they are found fast."""
 
-    def __init__(self, header: Header) -> None:
-        self.shapes, self.dtypes = header.shapes, header.dtypes
-        self.sized = not {"easel.config", "easel.base"}.isdisjoint(header.metadata)
+    def __init__(self, tensors: Tensors, sized: bool = False) -> None:
+        self.shapes, self.dtypes = tensors.shapes, tensors.dtypes
+        self.sized = sized
         """Whether the file is of sizes of its own, and says so."""
 
-        self._names = "\n" + "\n".join(header.shapes) + "\n"
+        self._names = "\n" + "\n".join(tensors.shapes) + "\n"
         self.prefix = next((prefix for prefix in PREFIXES if self.starts(prefix)), "")
 
     def starts(self, *starts: str) -> bool:
@@ -246,8 +251,15 @@ REST: tuple[Rule, ...] = (
 
 def recognise(header: Header) -> Model | Other | None:
     """What the tensors are, or None when nothing fits."""
-    view = View(header)
-    if other := _first(view, OTHERS + LATER):
+    sized = not _OF_ITS_OWN.isdisjoint(header.metadata)
+    return _recognise(header.alike, sized) if header.alike is not None else _recognise.__wrapped__(Tensors(header.shapes, dict(header.dtypes)), sized)
+
+
+@lru_cache(maxsize=4)
+def _recognise(tensors: Tensors, sized: bool) -> Model | Other | None:
+    view = View(tensors, sized)
+    whole = f"{PREFIXES[0]}out.2.weight" in view.shapes  # the end of a UNet in a checkpoint: no adapter or other family has it
+    if not whole and (other := _first(view, OTHERS + LATER)):
         return other
     found = next((model for describe in FAMILIES if (model := describe(view))), None)
     if found is None:

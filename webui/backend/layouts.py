@@ -54,6 +54,22 @@ def find_checkpoints(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
+def trunk_of(path: Path) -> Path:
+    """A model's path without its ending: what lies beside a model begins with it (`name.yaml`, `name.json`, `name.preview.png`)."""
+    return path if path.is_dir() else path.with_name(trunk_name(path.name))
+
+
+def trunk_name(name: str) -> str:
+    """The same of a file's name. An index of shards has two endings."""
+    return os.path.splitext(name.removesuffix(SHARDS))[0]
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The file of this ending that belongs to a model."""
+    trunk = trunk_of(path)
+    return trunk.with_name(trunk.name + ending)
+
+
 def files_of(path: Path) -> list[Path]:
     """The files with weights of a checkpoint, in the order they are hashed. Raises `ModelError` when some are missing."""
     if not path.is_dir():
@@ -76,15 +92,14 @@ def stamp(path: Path) -> tuple[float, int]:
 def state_of(path: Path) -> State:
     """Everything that recognition depends on. Raises `OSError` when the checkpoint is not there."""
     os.stat(path)
+    said = [beside(path, ".yaml"), beside(path, ".json")]
     if path.is_dir():
-        beside = [path / FOLDER_INDEX, path / "scheduler" / "scheduler_config.json", *(path / name / "config.json" for name in MODULES)]
-    else:
-        beside = [path.with_suffix(".yaml")]
+        said += [path / FOLDER_INDEX, path / "scheduler" / "scheduler_config.json", *(path / name / "config.json" for name in MODULES)]
     try:
         files = files_of(path)
     except ModelError:
         files = []
-    return tuple(entry for file in dict.fromkeys([path, *files, *beside]) if (entry := _entry(file)))
+    return tuple(entry for file in dict.fromkeys([path, *files, *said]) if (entry := _entry(file)))
 
 
 def _entry(path: Path) -> tuple[str, float, int] | None:

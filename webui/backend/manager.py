@@ -30,6 +30,7 @@ from webui.backend.memory import PartSize
 from webui.backend.offload import Ring, fetch_by_layer
 from webui.backend.parts import (
     HERE,
+    ChoiceKey,
     Family,
     ModelChoice,
     ModelPlan,
@@ -66,7 +67,7 @@ class PartKey(NamedTuple):
     residence: Residence
 
 
-ModelKey = tuple[tuple[Source | None, ...], Residence]
+ModelKey = tuple[ChoiceKey, Residence]
 
 
 @dataclass(eq=False)
@@ -97,7 +98,7 @@ class ModelManager:
         self._parts: OrderedDict[PartKey, _Held] = OrderedDict()
         self._models: OrderedDict[ModelKey, _Model] = OrderedDict()
         self._leases: dict[ModelKey, int] = {}
-        self._sizes: OrderedDict[tuple[Source | None, ...], dict[str, PartSize]] = OrderedDict()
+        self._sizes: OrderedDict[ChoiceKey, dict[str, PartSize]] = OrderedDict()
         self._built: dict[tuple[str, Source], nn.Module] = {}
 
     @contextmanager

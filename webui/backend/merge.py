@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from webui.backend.folder_layout import open_ldm
 from webui.backend.recipes import MergeFiles, block_weight, canonical_name
 from webui.backend.rewrite import as_dtype, with_vae, without
 from webui.backend.tensor_file import Stream, flat_pieces, stored, write_tensors
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint
 
 NOT_MERGED = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 """Counts 0 to 76 in every model; a sum of two would not."""
@@ -31,14 +33,14 @@ Arithmetic = Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
 class _Input:
     """An open checkpoint: today's names of its tensors → the file's own."""
 
-    file: Path
+    name: str
     weights: Weights
     names: dict[str, str]
 
     def get(self, name: str) -> Tensor:
         tensor = self.weights.get(self.names[name])
         if type(tensor) is not Tensor:
-            raise ModelError(f"{self.file.name} is quantised and cannot be merged.", hint="Use the 16-bit file of the same model.")
+            raise ModelError(f"{self.name} is quantised and cannot be merged.", hint="Use the 16-bit file of the same model.")
         return tensor.half() if tensor.dtype.itemsize == 1 and tensor.is_floating_point() else tensor  # nothing can be computed in 8 bits
 
 
@@ -46,7 +48,7 @@ def merge(files: MergeFiles, metadata: dict[str, str], progress: Callable[[float
     """Write the merged file. `progress` hears 0..1 and may raise to stop it. Raises `ModelError` for inputs that do not fit each other,
     `StorageError` when it cannot be written; then nothing is left."""
     with ExitStack() as stack:
-        first, second, third = (_open(path, stack) for path in (files.primary, files.secondary, files.tertiary))
+        first, second, third = (_open(entry, stack) for entry in (files.primary, files.secondary, files.tertiary))
         if first is None:
             raise ModelError("Merging needs a primary model.", field="primary_model_name")
         streams = {name: _combined(name, first, second, third, files) for name in first.names}
@@ -71,11 +73,11 @@ def add_difference(a: Tensor, b: Tensor, c: Tensor | None, multiplier: float) ->
 METHODS: dict[str, Arithmetic] = {"Weighted sum": weighted_sum, "Add difference": add_difference}
 
 
-def _open(path: Path | None, stack: ExitStack) -> _Input | None:
-    if path is None:
+def _open(entry: Checkpoint | None, stack: ExitStack) -> _Input | None:
+    if entry is None:
         return None
-    weights = stack.enter_context(open_weights(path))
-    return _Input(path, weights, {canonical_name(key): key for key in weights.keys()})  # noqa: SIM118 (no dict)
+    weights = open_ldm(entry, stack)
+    return _Input(Path(entry.path).name, weights, {canonical_name(key): key for key in weights.keys()})  # noqa: SIM118 (no dict)
 
 
 def _combined(name: str, first: _Input, second: _Input | None, third: _Input | None, files: MergeFiles) -> Stream:
@@ -113,7 +115,7 @@ def _first_channels(method: Arithmetic, multiplier: float, a: Tensor, b: Tensor,
 
 
 def _misfit(name: str, one: _Input | None, other: _Input | None, left: Tensor, right: Tensor) -> ModelError:
-    one_name, other_name = one.file.name if one else "", other.file.name if other else ""
+    one_name, other_name = one.name if one else "", other.name if other else ""
     if left.ndim == right.ndim == 4 and left.shape[1] == 4 and right.shape[1] in (8, 9):
         what = "inpainting" if right.shape[1] == 9 else "editing (instruct-pix2pix)"
         return ModelError(f"{other_name} is an {what} model and {one_name} is not.", field="primary_model_name",

@@ -1,7 +1,9 @@
-"""The .yaml that may lie beside a checkpoint, as CompVis' and Stability's programs and A1111 read it: what it says of the model."""
+"""What lies beside a checkpoint and says what it is: a .yaml as CompVis' and Stability's programs and A1111 read it, and its card, the .json."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ import yaml
 
 from webui.backend.formats.contract import reading, refusal
 from webui.schema.model import Prediction
+
+log = logging.getLogger(__name__)
 
 LIMIT = 100_000
 """Bytes. A1111's own files have two thousand."""
@@ -49,6 +53,25 @@ def read_yaml(path: Path) -> Said | None:
     prediction = _PREDICTIONS.get(said) if isinstance(said, str) else None
     zero = _at(tree, "zero_snr") is True or _at(tree, "zsnr") is True
     return Said(family, variant, prediction, zero)
+
+
+BY_HAND: Mapping[str, Said] = {
+    "epsilon": Said(prediction="epsilon"), "v": Said(prediction="v"), "v-zsnr": Said(prediction="v", zero_snr=True),
+}
+"""What a person may set on a model's card, under the key `prediction`."""
+
+
+def read_card(path: Path) -> Said | None:
+    """What a person set, or None. A card that cannot be read says nothing: its words are for people, and other programs write there too."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("%s is passed over: %s", path, str(error).splitlines()[0])
+        return None
+    set_by_hand = content.get("prediction") if isinstance(content, dict) else None
+    return BY_HAND.get(set_by_hand) if isinstance(set_by_hand, str) else None
 
 
 def _family(tree: Any) -> str | None:

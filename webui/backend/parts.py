@@ -25,7 +25,7 @@ from webui.backend.transfer import Carry, carrier
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError
 from webui.schema.machine import MemoryMode
-from webui.schema.model import Checkpoint, FileKind, ModelFile
+from webui.schema.model import Checkpoint, FileKind, ModelFile, Prediction
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Shelf(Protocol):
         ...
 
 
+ChoiceKey = tuple[Source, Source | None, Prediction | None, bool]
+
+
 @dataclass(frozen=True, eq=False)
 class ModelChoice:
     """What a run wants loaded: a checkpoint, and files that stand in for parts of it."""
@@ -58,9 +61,9 @@ class ModelChoice:
     shelf: Shelf | None = None
 
     @property
-    def key(self) -> tuple[Source | None, ...]:
-        """Equal for choices of the same files in the same state."""
-        return source_of(self.checkpoint), self.vae and source_of(self.vae)
+    def key(self) -> ChoiceKey:
+        """Equal for choices of the same files in the same state, understood in the same way."""
+        return source_of(self.checkpoint), self.vae and source_of(self.vae), self.checkpoint.prediction, self.checkpoint.zero_snr
 
 
 @dataclass(frozen=True)

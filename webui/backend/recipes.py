@@ -13,6 +13,9 @@ from pathlib import Path
 
 from webui.schema.model import Checkpoint, ModelFile
 
+IN_BOTH_LAYOUTS = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+"""Families whose diffusers folders are read and written under LDM's names."""
+
 BLOCK_COUNTS = (25, 19)
 """Numbers of a block-weighted merge: IN00 to IN11, M00, OUT00 to OUT11; of SDXL, whose UNet has a level less, nine each way."""
 
@@ -29,9 +32,9 @@ class MergeFiles:
     """One merge: the files, and A1111's choices."""
 
     target: Path
-    primary: Path
-    secondary: Path | None = None
-    tertiary: Path | None = None
+    primary: Checkpoint
+    secondary: Checkpoint | None = None
+    tertiary: Checkpoint | None = None
     method: str = "Weighted sum"
     multiplier: float = 0.3
     base: float | None = None

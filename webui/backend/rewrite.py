@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from webui.backend.families.ldm_keys import UNET_PREFIX, VAE_PREFIX
+from webui.backend.families.ldm_keys import EMA_PREFIX, EMA_UNET, UNET_PREFIX, VAE_PREFIX, dotted, ema_name
 from webui.backend.tensor_file import Stream, stored
 from webui.backend.weights import Weights
 from webui.schema.errors import ModelError
@@ -15,8 +15,6 @@ from webui.schema.errors import ModelError
 Streams = dict[str, Stream]
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
-EMA_PREFIX = "model_ema."
 
 LEFTOVERS = re.compile(
     r"^(betas|alphas_cumprod(_prev)?|sqrt_(one_minus_|recip_|recipm1_)?alphas_cumprod|log_one_minus_alphas_cumprod|posterior_\w+|logvar|lvlb_weights"
@@ -55,24 +53,40 @@ def with_vae(streams: Mapping[str, Stream], vae: Weights) -> Streams:
     return baked
 
 
-def ema_name(key: str) -> str:
-    """What LDM's `LitEma` calls the average of this weight of the UNet: the name under `model.`, without its dots."""
-    return EMA_PREFIX + "".join(key.split(".")[1:])
-
-
 def with_ema(streams: Mapping[str, Stream], choice: str) -> Streams:
-    """`keep`: as it is. `drop`: without the averages. `use`: the averages take the UNet's place. Raises `ModelError` when `use` finds none."""
+    """`keep`: as it is. `drop`: without the averages. `use`: the averages take the UNet's place, or fill it in a file that has nothing else there.
+
+    Raises `ModelError` when `use` finds none, or `drop` would leave no UNet."""
     if choice == "keep":
         return dict(streams)
-    kept = {name: stream for name, stream in streams.items() if not name.startswith(EMA_PREFIX)}
+    kept = without_ema(streams)
+    only = averages_only(streams)
     if choice == "drop":
+        if only:
+            raise ModelError("The EMA weights are the only ones of the UNet in this file.", field="ema", hint="Choose “use” or “keep”.")
         return kept
+    if only:
+        return kept | {name: streams[ema] for name, ema in only.items()}
     places = {name: ema_name(name) for name in kept if name.startswith(UNET_PREFIX)}
     missing = [name for name in places.values() if name not in streams]
     if not places or missing:
         raise ModelError("This file has no EMA weights." if len(missing) == len(places) else f"This file lacks EMA weights, such as {missing[0]}.",
                          field="ema", hint="Choose “keep” or “drop”.")
     return kept | {name: streams[ema].reshape(*kept[name].shape) for name, ema in places.items()}
+
+
+def without_ema(streams: Mapping[str, Stream]) -> Streams:
+    """Without the averages."""
+    return {name: stream for name, stream in streams.items() if not name.startswith(EMA_PREFIX)}
+
+
+def averages_only(names: Iterable[str]) -> dict[str, str]:
+    """Names of UNet weights → those of their averages, in a file that has only these; empty for any other."""
+    own = list(names)
+    if any(name.startswith(UNET_PREFIX) for name in own):
+        return {}
+    found = {ema: dotted(ema.removeprefix(EMA_UNET)) for ema in own if ema.startswith(EMA_UNET)}
+    return {UNET_PREFIX + name: ema for ema, name in found.items() if name}
 
 
 def pruned(streams: Mapping[str, Stream]) -> Streams:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from webui.schema.model import Layout, Prediction
+from webui.schema.model import PIPELINE, Layout, Prediction
 
 NAMES = {
     "sd1": "a Stable Diffusion 1 model", "sd2": "a Stable Diffusion 2 model", "sdxl": "a Stable Diffusion XL model",
     "sdxl-refiner": "a refiner of Stable Diffusion XL", "sd3": "a Stable Diffusion 3 model", "flux": "a Flux model",
+    PIPELINE: "a folder with a pipeline of its own",
 }
 """How each family that `kinds` tells apart is called."""
 
@@ -34,8 +35,8 @@ _SD: tuple[Prediction | None, ...] = (None, "epsilon", "v")
 
 RUNS: Mapping[str, Runs] = {
     "sd1": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
-    "sd2": Runs(("base", "inpainting", "depth"), _LAYOUTS, ("unet",), _SD),
-    "sdxl": Runs(("base", "inpainting"), _LAYOUTS, ("unet",), _SD),
+    "sd2": Runs(("base", "inpainting", "edit", "depth", "unclip-l", "unclip-h"), _LAYOUTS, ("unet",), _SD),
+    "sdxl": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
     "sdxl-refiner": Runs(("base",), _LAYOUTS, ("unet",), _SD),
 }
 """Widened by whoever teaches `families` more; its keys are `manager.FAMILIES`' keys."""
@@ -43,6 +44,8 @@ RUNS: Mapping[str, Runs] = {
 
 def unsupported(family: str, variant: str, layout: Layout, prediction: Prediction | None, parts: tuple[str, ...]) -> str | None:
     """Why such a checkpoint cannot be run, to complete "x.safetensors is …", or None when it can."""
+    if family == PIPELINE:
+        return None  # what it needs is known when it is loaded
     runs = RUNS.get(family)
     name = NAMES[family]
     if runs is None:
@@ -55,4 +58,6 @@ def unsupported(family: str, variant: str, layout: Layout, prediction: Predictio
     lacking = [PART_NAMES[part] for part in runs.parts if part not in parts]
     if lacking:
         return f"{name} without its {' and its '.join(lacking)}, which is not supported yet"
+    if prediction == "edm":
+        return f"{name} that works on noise levels of its own (EDM, as Playground 2.5 and CosXL do), which none of Easel's samplers visits"
     return None if prediction in runs.predictions else f"{name} that predicts “{prediction}”, which is not supported yet"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from webui.backend.layouts import trunk_of
 from webui.schema.errors import RequestError
 from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.model_settings import OWN_VAE
@@ -45,7 +46,7 @@ def choose_vae(wanted: str, checkpoint: Checkpoint, files: Sequence[ModelFile]) 
 
 
 def _beside(checkpoint: Checkpoint) -> ModelFile | None:
-    trunk = Path(checkpoint.path).with_suffix("")
+    trunk = trunk_of(Path(checkpoint.path))
     for ending in BESIDE:
         path = Path(f"{trunk}{ending}")
         if path.is_file():

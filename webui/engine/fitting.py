@@ -31,6 +31,9 @@ class Fit:
     budget: int
     """Bytes that models may take."""
 
+    lowered: bool = False
+    """Whether memory ran out in the way that was chosen first."""
+
 
 def work_of(plan: Plan) -> Work:
     """The largest model call and the largest picture of a plan."""
@@ -84,7 +87,7 @@ def one_lower(failed: Fit, manager: ModelManager) -> Fit | None:
         return None
     sizes = manager.sizes(failed.choice, failed.residence)
     made = estimate(sizes, failed.work, failed.estimate.room, left[:1])
-    return replace(failed, estimate=made, tried=left, residence=replace(failed.residence, mode=made.way.mode))
+    return replace(failed, estimate=made, tried=left, residence=replace(failed.residence, mode=made.way.mode), lowered=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,11 +16,14 @@ from webui.backend.components import Components
 from webui.backend.manager import ModelManager
 from webui.backend.offload import set_tiling
 from webui.backend.parts import ModelChoice, Shelf
+from webui.backend.pipelines import Pipelines
 from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import RefinedNetwork, make_network
-from webui.engine.fitting import Fit, fit, within_memory, work_of
+from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
+from webui.engine.foreign import is_foreign
 from webui.engine.models import Lend, Models
+from webui.engine.pipeline_run import draw_foreign
 from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
@@ -50,6 +53,9 @@ class Workshop:
     options: DeviceOptions = field(default_factory=DeviceOptions)
     shelf: Shelf | None = None
     """Where parts are looked for that a checkpoint lacks."""
+
+    pipelines: Pipelines | None = None
+    """Those of folders that are run by their own."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,20 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     A skipped batch gives its partial pictures (or none), then the next batch begins. Raises `ModelError` for a model that cannot be used.
     """
     tools.cancel.raise_if_interrupted()
+    if is_foreign(plan.checkpoint) and shop.pipelines is not None:
+        shop.manager.evict()
+        for picture in draw_foreign(plan, shop.pipelines, shop.options, tools):
+            yield replace(picture, image=_ready(shop, plan, picture.image, picture.index))
+        return
+    if shop.pipelines is not None:
+        shop.pipelines.evict()
     fitted = fit(shop.manager, choice_of(plan, None, shop), work_of(plan), shop.options, tools)
     yield from within_memory(fitted, shop.manager, tools, lambda fitted, tools: _carry_out(plan, shop, tools, fitted))
+
+
+def _ready(shop: Workshop, plan: Plan, image: Image.Image, index: int) -> Image.Image:
+    """A finished picture, after plugins had it."""
+    return image if shop.host is None else shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
 
 
 def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> ModelChoice:
@@ -110,21 +128,23 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = develop(models.now, latents, tools.vae_notice)
                 index = batch.first + number
-                if shop.host is not None:
-                    image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
+                image = _ready(shop, plan, develop(models.now, latents, tools.vae_notice), index)
                 yield Picture(image, plan, index, canvas.denoised.partial, canvas.before[number] if canvas.before else None)
             if canvas.denoised.partial and tools.cancel.interrupted:
                 return
 
 
 def _lender(plan: Plan, shop: Workshop, tools: RunTools, first: Fit) -> Lend:
-    """Leases in the way that fits: that of the plan's own checkpoint is known, others are fitted when they are needed."""
+    """Leases in the way that fits: that of the plan's own checkpoint is known, others are fitted when they are needed, and need less where memory ran
+    out before: nobody can say which of the models it was."""
 
     @contextmanager
     def lend(choice: ModelChoice, loading: Callable[[], None]) -> Iterator[Components]:
-        fitted = first if choice.key == first.choice.key else fit(shop.manager, choice, work_of(plan), shop.options, tools)
+        fitted = first
+        if choice.key != first.choice.key:
+            fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+            fitted = (one_lower(fitted, shop.manager) if first.lowered else None) or fitted
         limit = tools.machine.sd_checkpoints_limit
         with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
             set_tiling(components.modules["vae"], fitted.estimate.way.tiled)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
@@ -66,11 +66,14 @@ class Previewer:
 
 
 class PreviewRun:
-    """Decides when a preview is due. At most one is in the making; what comes meanwhile is passed over, so the newest one always wins."""
+    """Decides when a preview is due. At most one is in the making; what comes meanwhile is passed over, so the newest one always wins.
+
+    It does not keep the model in memory: a refiner may take its place in the middle of the run, and its map serves on."""
 
     def __init__(self, previewer: Previewer, components: Components, machine: MachineSettings, emit: Emit) -> None:
         self._previewer = previewer
-        self._components = components
+        self._components = ref(components)
+        self._map: np.ndarray | None = None
         self._every = machine.show_progress_every_n_steps if machine.live_previews_enable else 0
         self._period = machine.live_preview_refresh_period / 1000
         self._emit = emit
@@ -105,12 +108,21 @@ class PreviewRun:
         return error is None
 
     def _make(self, x0: Tensor) -> None:
-        image = preview_image(x0.float().cpu().numpy(), self._previewer.map_of(self._components))
+        colours = self._colours()
+        if colours is None:
+            return
+        image = preview_image(x0.float().cpu().numpy(), colours)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         with self._lock:
             if self._active:
                 self._emit(image.width, image.height, buffer.getvalue())
+
+    def _colours(self) -> np.ndarray | None:
+        """The map; None when the model went before it was fitted."""
+        if self._map is None and (components := self._components()) is not None:
+            self._map = self._previewer.map_of(components)
+        return self._map
 
 
 def fit_map(components: Components) -> np.ndarray:

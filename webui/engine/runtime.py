@@ -15,8 +15,10 @@ from webui.backend.manager import ModelManager
 from webui.backend.memory import Work
 from webui.backend.network_files import NetworkFiles
 from webui.backend.parts import ModelChoice
+from webui.backend.pipelines import Pipelines
 from webui.backend.vae_choice import choose_vae
 from webui.engine.fitting import fit, is_out_of_memory
+from webui.engine.foreign import as_foreign, is_foreign
 from webui.engine.generate import Workshop, generate
 from webui.engine.plan import Plan, make_plan
 from webui.engine.preview import Previewer
@@ -55,7 +57,8 @@ class Runtime:
         self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None, files: NetworkFiles | None = None,
     ) -> None:
         self.device = choose_device(options)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options, _Shelf(catalog, files))
+        shelf = _Shelf(catalog, files)
+        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options, shelf, Pipelines(self.device))
         self._files = files
         self._catalog = catalog
         self._registries = registries
@@ -69,7 +72,7 @@ class Runtime:
         """The request with everything resolved. Raises `RequestError` or `ModelError` at the field that is wrong."""
         checkpoint = self._catalog.get(request.checkpoint or self._catalog.default() or "")
         settings = settings or PictureSettings()
-        plan = make_plan(request, checkpoint, self._registries, settings=settings, find=self._catalog.get)
+        plan = as_foreign(make_plan(request, checkpoint, self._registries, settings=settings, find=self._catalog.get))
         others = tuple((one.name, self._vae(one, settings)) for one in plan.others)
         return replace(plan, vae=self._vae(checkpoint, settings), vaes=others)
 
@@ -85,6 +88,8 @@ class Runtime:
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it, for a small picture. Raises `ModelError`."""
+        if is_foreign(checkpoint):
+            return
         settings = PictureSettings()
         choice = ModelChoice(checkpoint, self._vae(checkpoint, settings), self.shop.shelf)
         fitted = fit(self.shop.manager, choice, Work(512 * 512, 2), self.shop.options, RunTools(machine=machine, settings=settings))
@@ -95,6 +100,8 @@ class Runtime:
         """End the preview thread and give the memory back."""
         self.shop.previewer.close()
         self.shop.manager.evict()
+        if self.shop.pipelines is not None:
+            self.shop.pipelines.evict()
 
 
 @contextmanager

@@ -14,6 +14,9 @@ Layout = Literal["ldm", "diffusers", "unet"]
 Prediction = Literal["epsilon", "v", "flow", "edm"]
 """What a denoiser was trained to put out; `edm` is Karras' own parameterisation (Playground 2.5, CosXL)."""
 
+PIPELINE = "pipeline"
+"""Family of diffusers folders that are run by their own pipeline; the variant is its class."""
+
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 """Of files that may be checkpoints."""
 

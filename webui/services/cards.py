@@ -14,6 +14,7 @@ from typing import Any
 
 from webui.backend.catalog import Catalog
 from webui.backend.headers import read_header
+from webui.backend.layouts import trunk_name
 from webui.backend.network_files import NetworkFiles
 from webui.schema.errors import ModelError, NotFoundError
 from webui.schema.model import Checkpoint, ModelFile
@@ -64,11 +65,11 @@ class ModelCards:
 
     def card(self, kind: str, name: str) -> dict[str, Any]:
         """One card with all that is known: the list's facts, `path`, `notes` (the sidecar), `metadata`, `dtypes` (how many tensors of each),
-        `tensors`, `parameters`, `licence`. Raises `NotFoundError`."""
+        `tensors`, `parameters`, `licence`, of a checkpoint also `prediction` and `zero_snr`. Raises `NotFoundError`."""
         entry = self.find(kind, name)
         card = self._card(entry, {}) | {"path": entry.file.path, "notes": read_notes(entry.path)}
         if isinstance(entry.file, Checkpoint):
-            card["sha256"] = self._catalog.known_sha256(entry.file)
+            card |= {"sha256": self._catalog.known_sha256(entry.file), "prediction": entry.file.prediction, "zero_snr": entry.file.zero_snr}
         try:
             header = None if entry.path.is_dir() or entry.path.suffix.lower() in (".png", ".webp") else read_header(entry.path)
         except ModelError as error:
@@ -85,6 +86,8 @@ class ModelCards:
     def change_notes(self, kind: str, name: str, changes: CardNotes) -> dict[str, Any]:
         """Write what a person says about a model; gives the card anew. Raises `NotFoundError`, `StorageError`."""
         write_notes(self.find(kind, name).path, changes)
+        if kind == CHECKPOINT:
+            self._catalog.refresh()  # what it predicts may have been among it
         return self.card(kind, name)
 
     def preview(self, kind: str, name: str) -> Path:
@@ -125,7 +128,7 @@ class ModelCards:
         beside = listings.get(folder)
         if beside is None:
             beside = listings[folder] = _listing(folder)
-        stem = base if os.path.isdir(item.path) else os.path.splitext(base)[0]
+        stem = base if os.path.isdir(item.path) else trunk_name(base)
         card: dict[str, Any] = {"kind": entry.kind, "name": item.name, "title": stem, "size": item.size, "mtime": item.mtime}
         inner = folder.removeprefix(entry.home.rstrip("/\\")).strip("/\\") if entry.home else ""
         card |= {"folder": inner.replace("\\", "/")} if inner else {}

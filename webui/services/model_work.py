@@ -15,8 +15,9 @@ from typing import Any
 from webui.backend.catalog import Catalog
 from webui.backend.hashing import legacy_hash
 from webui.backend.headers import read_header
+from webui.backend.layouts import beside
 from webui.backend.network_files import NetworkFiles
-from webui.backend.recipes import ConvertFiles, MergeFiles
+from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles, MergeFiles
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.schema.errors import ModelError, RequestError, WebuiError
 from webui.schema.model import Checkpoint, ModelFile
@@ -86,12 +87,11 @@ class ModelWorkshop:
             from webui.backend.merge import merge  # torch; not before there is work
 
             inputs = self._inputs(request)
-            paths = {name: Path(item.path) for name, item in inputs.named.items()}
             metadata = self._metadata(request, inputs, lambda done: progress(done * HASHING))
             begun = HASHING if request.save_metadata and request.add_merge_recipe else 0.0
             files = MergeFiles(
                 target=target, method=request.interp_method, multiplier=request.multiplier, base=request.base, blocks=request.block_numbers,
-                dtype=dtype, vae=Path(vae.path) if vae else None, discard=request.discard_weights, replace=request.replace, **paths,
+                dtype=dtype, vae=Path(vae.path) if vae else None, discard=request.discard_weights, replace=request.replace, **inputs.named,
             )
             merge(files, metadata, lambda done: progress(begun + done * (1 - begun)))
             _copy_config(request, inputs, target)
@@ -135,10 +135,12 @@ class ModelWorkshop:
         tertiary = self._checkpoint(request.tertiary_model_name, "tertiary_model_name") if method == "Add difference" else None
         inputs = _Inputs(primary, secondary, tertiary)
         for name, item in inputs.named.items():
-            if Path(item.path).is_dir():
-                raise ModelError(f"{item.name} is a diffusers folder.", field=f"{name}_model_name", hint="Convert it to one file, then merge that.")
+            folder = Path(item.path).is_dir()
+            if folder and item.family not in IN_BOTH_LAYOUTS:
+                raise ModelError(f"{item.name} is a diffusers folder of a family that is not merged.", field=f"{name}_model_name",
+                                 hint="Folders of Stable Diffusion 1, 2 and XL can be merged.")
             try:
-                read_header(Path(item.path))
+                read_header(Path(item.path) / "unet" if folder else Path(item.path))
             except ModelError as error:
                 raise ModelError(error.message, field=f"{name}_model_name", hint=error.hint) from error
         return inputs
@@ -212,11 +214,15 @@ def _notes(item: Checkpoint) -> dict[str, Any]:
 
 def _merged_channels(inputs: _Inputs) -> int:
     """Input channels of A's UNet when a plain model is merged into its first four; else 0."""
-    widths = []
-    for item in (inputs.primary, inputs.secondary):
-        shape = read_header(Path(item.path)).shapes.get(CONV_IN, ()) if item else ()
-        widths.append(shape[1] if len(shape) == 4 else 0)
+    widths = [_channels(item) if item else 0 for item in (inputs.primary, inputs.secondary)]
     return widths[0] if widths[1] == 4 and widths[0] in ENDINGS else 0
+
+
+def _channels(item: Checkpoint) -> int:
+    """Input channels of the UNet, 0 where there is none."""
+    path, name = (Path(item.path) / "unet", "conv_in.weight") if Path(item.path).is_dir() else (Path(item.path), CONV_IN)
+    shape = read_header(path).shapes.get(name, ())
+    return shape[1] if len(shape) == 4 else 0
 
 
 def _merge_name(request: Merge, inputs: _Inputs) -> str:
@@ -254,7 +260,7 @@ def _copy_config(request: Merge, inputs: _Inputs, target: Path) -> None:
     """The `.yaml` beside the chosen source, put beside the result, as A1111 does. A failure to copy it does not undo the merge."""
     chosen = {"A, B or C": (inputs.primary, inputs.secondary, inputs.tertiary), "B": (inputs.secondary,), "C": (inputs.tertiary,)}
     for item in chosen.get(request.config_source, ()):
-        config = Path(item.path).with_suffix(".yaml") if item else None
+        config = beside(Path(item.path), ".yaml") if item else None
         if config is not None and config.is_file():
             try:
                 shutil.copyfile(config, target.with_suffix(".yaml"))

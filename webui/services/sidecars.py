@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from webui.backend.layouts import beside, trunk_of
 from webui.schema.base import Frozen
 from webui.schema.errors import RequestError, StorageError
 from webui.services.folders import write_atomically
@@ -23,7 +24,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 
 
 class CardNotes(Frozen):
-    """The words that can be changed. Names in the file are A1111's (`sd version`, `activation text`), `tags` is ours."""
+    """The words that can be changed. Names in the file are A1111's (`sd version`, `activation text`); `tags`, `license`
+    and `prediction` are ours."""
 
     model_config = ConfigDict(populate_by_name=True, coerce_numbers_to_str=True)
 
@@ -35,6 +37,8 @@ class CardNotes(Frozen):
     preferred_weight: float | None = Field(default=None, ge=-10, le=10, alias="preferred weight")
     tags: tuple[str, ...] | None = Field(default=None, max_length=200)
     licence: str | None = Field(default=None, max_length=2000, alias="license")
+    prediction: Literal["", "epsilon", "v", "v-zsnr"] | None = None
+    """What a checkpoint predicts, where it is recognised wrongly (`model_yaml.read_card`); empty = as it is recognised."""
 
 
 KEYS = {name: field.alias or name for name, field in CardNotes.model_fields.items()}
@@ -43,7 +47,7 @@ KEYS = {name: field.alias or name for name, field in CardNotes.model_fields.item
 
 def notes_path(model: Path) -> Path:
     """Where the words of a model stand. A folder's stand beside it."""
-    return model.with_suffix(".json") if not model.is_dir() else model.with_name(f"{model.name}.json")
+    return beside(model, ".json")
 
 
 def read_notes(model: Path) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def find_preview(model: Path) -> Path | None:
     """The picture beside a model. An embedding that is a picture itself is its own."""
     if model.suffix.lower() in PICTURES:
         return model
-    stem = model.name if model.is_dir() else model.stem
+    stem = trunk_of(model).name
     return next((found for name in preview_names(stem) if (found := model.with_name(name)).is_file()), None)
 
 
@@ -89,7 +93,7 @@ def write_preview(model: Path, content: bytes) -> Path:
     """Make this picture the preview: `name.preview.<suffix>`. The one before becomes `<its name>.bak`. Raises `RequestError` for what is no
     picture, `StorageError` when it cannot be written."""
     suffix = picture_suffix(content)
-    target = model.with_name(f"{model.name if model.is_dir() else model.stem}.preview{suffix}")
+    target = beside(model, f".preview{suffix}")
     before = find_preview(model)
     try:
         if before is not None and before not in (model, target):

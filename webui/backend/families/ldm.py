@@ -105,9 +105,9 @@ def read_part(weights: Weights, place: Place, config: SdConfig, part: str, keys:
     if place.words == "module":
         return read_own(weights, place, part, keys)
     laid, found = layout(config, part, keys), dict[str, Tensor]()
-    for name in _below(weights, place):
+    for name, key in place.below(weights.keys()).items():
         if name in laid:
-            found |= laid[name].split(weights.get(place.prefix + name))
+            found |= laid[name].split(weights.get(key))
     return found
 
 
@@ -120,18 +120,14 @@ def read_own(weights: Weights, place: Place, part: str, keys: Collection[str]) -
         here = set(weights.keys())
         return {key: weights.get(name) for key, name in whole.items() if name in here}
     found: dict[str, Tensor] = {}
-    for name in _below(weights, place):
+    for name, key in place.below(weights.keys()).items():
         module, _, last = name.rpartition(".")
         block, _, word = module.rpartition(".")
         ours = f"{block}.{_OLD_VAE_ATTENTION[word]}.{last}" if part == "vae" and word in _OLD_VAE_ATTENTION else name
         if ours in keys:
             linear = part == "vae" and ".attentions.0.to_" in ours and last == "weight"
-            found |= Laid((ours,), "convolution" if linear else "same").split(weights.get(place.prefix + name))
+            found |= Laid((ours,), "convolution" if linear else "same").split(weights.get(key))
     return found
-
-
-def _below(weights: Weights, place: Place) -> list[str]:
-    return [name[len(place.prefix) :] for name in list(weights.keys()) if name.startswith(place.prefix)]
 
 
 def _open_clip(text: TextConfig, keys: Collection[str]) -> dict[str, Laid]:

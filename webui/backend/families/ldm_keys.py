@@ -6,11 +6,16 @@ CompVis/stable-diffusion (`ldm/modules/diffusionmodules/openaimodel.py`, `model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from webui.backend.families.sd_config import UNetConfig, VaeConfig
 
 UNET_PREFIX = "model.diffusion_model."
+EMA_PREFIX = "model_ema."
+EMA_UNET = f"{EMA_PREFIX}diffusion_model"
+"""Before the names of the UNet's averaged copy, which have no dots."""
+
 VAE_PREFIX = "first_stage_model."
 CLIP_PREFIX = "cond_stage_model.transformer.text_model."
 OPEN_CLIP_PREFIX = "cond_stage_model.model."
@@ -30,8 +35,9 @@ def unet_paths(config: UNetConfig) -> dict[str, str]:
         "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
         "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
     }
-    if config.described:
-        paths |= {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+    if config.described or config.classed:
+        vector = "add_embedding" if config.described else "class_embedding"
+        paths |= {f"{vector}.linear_1": "label_emb.0.0", f"{vector}.linear_2": "label_emb.0.2"}
     paths |= _resnet("mid_block.resnets.0", "middle_block.0") | _resnet("mid_block.resnets.1", "middle_block.2")
     last = len(config.channels) - 1
     for level, attention in enumerate(config.attention):
@@ -85,6 +91,33 @@ def rename(keys: Iterable[str], paths: Mapping[str, str]) -> dict[str, str]:
         if head in paths:
             renamed[key] = paths[head] + key[len(head):]
     return renamed
+
+
+def ema_name(key: str) -> str:
+    """What LDM's `LitEma` calls the average of this weight of the UNet: the name under `model.`, without its dots."""
+    return EMA_PREFIX + "".join(key.split(".")[1:])
+
+
+_WORDS = re.compile(
+    r"(input_blocks|output_blocks)(\d+)(\d)|label_emb(\d)(\d)"
+    r"|(middle_block|transformer_blocks|in_layers|out_layers|emb_layers|time_embed|to_out|net|out)(\d+)"
+    r"|(?:attn[12]|norm[123]?|to_[qkv]|ff|proj_in|proj_out|proj|op|conv|skip_connection|weight|bias)"
+)
+
+
+def dotted(bare: str) -> str | None:
+    """A name of LDM's UNet again, from one without its dots; None for what is none. Blocks are counted with one or two digits, what is in them with
+    one."""
+    words: list[str] = []
+    place = 0
+    while place < len(bare):
+        found = _WORDS.match(bare, place)
+        if found is None:
+            return None
+        numbers = [group for group in found.groups() if group is not None]
+        words += ["label_emb", *numbers] if found[4] is not None else numbers or [found[0]]
+        place = found.end()
+    return ".".join(words)
 
 
 def inverted(paths: Mapping[str, str]) -> dict[str, str]:

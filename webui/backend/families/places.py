@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Words = Literal["ldm", "module", "open_clip"]
-"""CompVis' names, those of diffusers' and transformers' modules, or OpenCLIP's."""
+from webui.backend.families.ldm_keys import EMA_UNET, dotted
+
+Words = Literal["ldm", "ema", "module", "open_clip"]
+"""CompVis' names, the same without their dots (averaged weights), those of diffusers' and transformers' modules, or OpenCLIP's."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,17 @@ class Place:
     prefix: str
     words: Words
 
+    def below(self, keys: Iterable[str]) -> dict[str, str]:
+        """Names behind the prefix → the file's own, of the tensors that are there. Averaged weights get their dots back."""
+        own = {key[len(self.prefix) :]: key for key in keys if key.startswith(self.prefix)}
+        return own if self.words != "ema" else {name: key for bare, key in own.items() if (name := dotted(bare))}
+
 
 _MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
     "unet": (
         ("ldm", "input_blocks.0.0.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
         ("module", "down_blocks.0.resnets.0.conv1.weight", ("unet.", "")),
+        ("ema", "input_blocks00weight", (EMA_UNET,)),
     ),
     "vae": (
         ("ldm", "decoder.up.0.block.0.conv1.weight", ("first_stage_model.", "vae.", "")),

@@ -91,8 +91,11 @@ def _with_training(config: SdConfig, checkpoint: Checkpoint) -> SdConfig:
 
 def _parts_of_files(choice: ModelChoice, family: str) -> tuple[list[Part], SdConfig]:
     own = _open(choice.checkpoint, family)
-    files = [own, *_base_of(own, choice, family)]
-    config = next((file.stated for file in files if file.stated), PRESETS[family])
+    base = _base_of(own, choice, family)
+    folder = sd_folder.read_folder(base) if base is not None and base.layout == "diffusers" else None
+    files = [own] if base is None or folder is not None else [own, _open(base, family)]
+    config = next((file.stated for file in files if file.stated), folder.config if folder else PRESETS[family])
+    lent = {part.name: part for part in folder.parts} if folder else {}
     parts: list[Part] = []
     for name in ("text_encoder", "text_encoder_2", "unet", "vae"):
         text = config.texts.get(name)
@@ -102,6 +105,11 @@ def _parts_of_files(choice: ModelChoice, family: str) -> tuple[list[Part], SdCon
             part, vae = _chosen_vae(choice.vae, config.vae)
             config = config.revise(vae=vae)
             parts.append(part)
+            continue
+        if name in lent and find_part(own.header.shapes, name, text.kind if text else "clip") is None:
+            assert folder is not None
+            config = config.revise(**{name: getattr(folder.config, name)})
+            parts.append(lent[name])
             continue
         file, place = _seek(name, files, choice, text)
         config = config.revise(**{name: _sizes(name, file, place, config)})
@@ -114,21 +122,21 @@ def _open(file: Checkpoint | ModelFile, family: str) -> _File:
     return _File(source_of(file), header, read_config(header.metadata, file.name, family))
 
 
-def _base_of(own: _File, choice: ModelChoice, family: str) -> list[_File]:
+def _base_of(own: _File, choice: ModelChoice, family: str) -> Checkpoint | None:
     """The checkpoint that the file names for what it lacks."""
     name = own.header.metadata.get(BASE_KEY)
     if not name or choice.shelf is None:
-        return []
+        return None
     base = choice.shelf.checkpoint(name)
     if base is None:
         raise ModelError(
             f"{choice.checkpoint.name} is only a part of a model, and the checkpoint it belongs to, “{name[:120]}”, is not here.", field="checkpoint",
             hint="Put that checkpoint into models/Stable-diffusion.",
         )
-    if base.family != family or base.layout == "diffusers":
-        what = f"{choice.checkpoint.name} names {base.name} for its other parts, which is not a single file of its family."
+    if base.family != family:
+        what = f"{choice.checkpoint.name} names {base.name} for its other parts, which is not of its family."
         raise ModelError(what, field="checkpoint")
-    return [_open(base, family)]
+    return base
 
 
 def _seek(name: str, files: list[_File], choice: ModelChoice, text: TextConfig | None) -> tuple[_File, Place]:
@@ -208,9 +216,10 @@ def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) ->
         unet.enable_xformers_memory_efficient_attention()
 
     def denoise(call: ModuleCall) -> Tensor:
-        residuals = call.residuals
+        residuals, added = call.residuals, dict(call.added)
         return unet(
-            call.x, call.t, call.context, cross_attention_kwargs=dict(call.patches) or None, added_cond_kwargs=dict(call.added) or None,
+            call.x, call.t, call.context, class_labels=added.pop("class_labels", None),
+            cross_attention_kwargs=dict(call.patches) or None, added_cond_kwargs=added or None,
             down_block_additional_residuals=residuals.down if residuals else None,
             mid_block_additional_residual=residuals.middle if residuals else None, return_dict=False,
         )[0]
@@ -220,6 +229,8 @@ def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) ->
     more: dict[str, Any] = {}
     if config.unet.described:
         more = {"describe": _describer(config, device.device), "zero_negative": True, "sdxl": True}
+    if config.unet.classed:
+        more = {"describe": _no_picture(config.unet.classed, device.device)}
     if extra:
         more["blank"] = lambda autoencoder, height, width: _blank(extra, autoencoder, height, width, device.device)
     return Components(
@@ -254,6 +265,11 @@ def _describer(config: SdConfig, device: torch.device) -> Callable[[Tensor | Non
     return describe
 
 
+def _no_picture(width: int, device: torch.device) -> Callable[[Tensor | None, Frame], dict[str, Tensor]]:
+    """What an unCLIP model gets for the picture that it does not have: zeros, as A1111 has it in txt2img (`txt2img_image_conditioning`)."""
+    return lambda pooled, frame: {"class_labels": torch.zeros(width, device=device)}
+
+
 def _blank(channels: int, autoencoder: Autoencoder, height: int, width: int, device: torch.device) -> Tensor:
     """An inpainting model sees a mask that is everywhere and a picture that is grey; an editing or depth model one of zeros (a1111-contract §4)."""
     if channels != 5:
@@ -269,6 +285,7 @@ def _prediction(unet: UNet2DConditionModel, config: SdConfig) -> Prediction:
     weight = next(unet.parameters())
     x = torch.full((1, unet.config["in_channels"], 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
     context = torch.full((1, 2, config.unet.context), 0.5, device=weight.device, dtype=weight.dtype)
+    seen = torch.zeros(1, config.unet.classed, device=weight.device, dtype=weight.dtype) if config.unet.classed else None
     with torch.inference_mode():
-        output = unet(x, torch.tensor([999], device=weight.device), context, return_dict=False)[0]
+        output = unet(x, torch.tensor([999], device=weight.device), context, class_labels=seen, return_dict=False)[0]
     return "v" if (output.float() - x[:, : output.shape[1]].float()).mean() < -1 else "epsilon"

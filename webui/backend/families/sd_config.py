@@ -43,6 +43,9 @@ class UNetConfig(Frozen):
     described: int = Field(default=0, ge=0, le=16384)
     """Width of the vector that stands beside the text: pooled text and 256 for each size told; 0 = none."""
 
+    classed: int = Field(default=0, ge=0, le=16384)
+    """Width of the vector that stands for a picture in unCLIP models; 0 = none."""
+
     @property
     def middle(self) -> int:
         """Transformer layers in the middle: as many as in the deepest level that has some."""

@@ -60,7 +60,9 @@ def _read_part(folder: Path, name: str, config: SdConfig, checkpoint: Checkpoint
     try:
         if name == "unet":
             unet = measure_unet(header.shapes, place, config.unet)
-            sizes, build = unet.revise(groups=stated.get("norm_num_groups", unet.groups)), _from(UNet2DConditionModel, stated)
+            heads = stated.get("attention_head_dim", unet.heads)  # diffusers' name for how many there are
+            shown = {"groups": stated.get("norm_num_groups", unet.groups), "heads": tuple(heads) if isinstance(heads, list) else heads}
+            sizes, build = unet.revise(**shown), _from(UNet2DConditionModel, stated)
         elif name == "vae":
             scale, groups = stated.get("scaling_factor", config.vae.scaling), stated.get("norm_num_groups", config.vae.groups)
             sizes, build = measure_vae(header.shapes, place, config.vae).revise(scaling=scale, groups=groups), _from(AutoencoderKL, stated)

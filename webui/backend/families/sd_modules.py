@@ -49,6 +49,8 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
         told |= {
             "addition_embed_type": "text_time", "addition_time_embed_dim": SIZE_WIDTH, "projection_class_embeddings_input_dim": config.described,
         }
+    if config.classed:
+        told |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": config.classed}
     return UNet2DConditionModel(
         in_channels=config.latent_channels + config.picture_channels, out_channels=config.latent_channels, block_out_channels=config.channels,
         down_block_types=down, up_block_types=up, layers_per_block=config.layers,

@@ -25,10 +25,12 @@ _OWN_LAYER = re.compile(r"down_blocks\.(\d+)\.attentions\.\d+\.transformer_block
 def measure_unet(shapes: Shapes, place: Place, base: UNetConfig) -> UNetConfig:
     """The UNet that is there."""
     own = _below(shapes, place)
-    levels, layers = (_ldm_levels if place.words == "ldm" else _own_levels)(own)
+    ldm = place.words != "module"
+    levels, layers = (_ldm_levels if ldm else _own_levels)(own)
     channels = tuple(level[0] for level in levels)
-    ldm = place.words == "ldm"
-    entry, added = ("input_blocks.0.0.weight", "label_emb.0.0.weight") if ldm else ("conv_in.weight", "add_embedding.linear_1.weight")
+    entry, vector = ("input_blocks.0.0.weight", "label_emb.0.0.weight") if ldm else ("conv_in.weight", "add_embedding.linear_1.weight")
+    told = own.get(vector, (0, 0))[1]
+    seen = 0 if base.described else told if ldm else own.get("class_embedding.linear_1.weight", (0, 0))[1]
     out = own.get("out.2.weight" if ldm else "conv_out.weight", (base.latent_channels,))[0]
     context = next((shape[1] for key, shape in own.items() if key.endswith(".attn2.to_k.weight")), base.context)
     linear = next((len(shape) == 2 for key, shape in own.items() if key.endswith(".proj_in.weight")), base.linear)
@@ -36,7 +38,8 @@ def measure_unet(shapes: Shapes, place: Place, base: UNetConfig) -> UNetConfig:
     heads = base.heads if same else tuple(max(count // HEAD, 1) for count in channels)
     return base.revise(
         channels=channels, attention=tuple(level[1] for level in levels), layers=layers, heads=heads, context=context, linear=linear,
-        latent_channels=out, picture_channels=max(own[entry][1] - out, 0), described=own.get(added, (0, 0))[1],
+        latent_channels=out, picture_channels=max(own[entry][1] - out, 0), described=told if base.described else 0,
+        classed=seen,
     )
 
 
@@ -71,7 +74,7 @@ def _projection(shapes: Shapes, place: Place) -> int:
 
 
 def _below(shapes: Shapes, place: Place) -> dict[str, tuple[int, ...]]:
-    return {key[len(place.prefix) :]: shape for key, shape in shapes.items() if key.startswith(place.prefix)}
+    return {name: shapes[key] for name, key in place.below(shapes).items()}
 
 
 def _ldm_levels(own: Shapes) -> tuple[list[tuple[int, int]], int]:

@@ -17,6 +17,14 @@ LIMIT = 100_000_000
 """Bytes that a header may have; the limit of the safetensors library itself."""
 
 
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """Names, shapes and kinds of all tensors of a file. One object for files that say the same, so that it is known again."""
+
+    shapes: Shapes
+    dtypes: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Header:
     """Names, shapes and kinds of all tensors, and the file's own notes. Kinds have safetensors' names (`F16`, `BF16`, `F8_E4M3`); quantised
@@ -27,6 +35,9 @@ class Header:
     metadata: Mapping[str, str] = field(default_factory=dict)
     inert: tuple[str, ...] = ()
     """Foreign classes that a pickle names and that are read as empty things (`pytorch_lightning…ModelCheckpoint`)."""
+
+    alike: Tensors | None = None
+    """The same shapes and kinds, one object for all files that agree in them; None where nobody looked."""
 
 
 def refusal(path: Path, what: str, hint: str) -> ModelError:

@@ -8,7 +8,14 @@ import { state } from './store.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
-const FIELDS = [['description', 'card_description', 1], ['activation text', 'card_activation', 1], ['tags', 'card_tags', 1], ['notes', 'card_notes', 4]];
+// Key in the file, label, and what is unlike one line of text: `lines`, `number`, `choices`, the `kinds` of models that have it.
+const FIELDS = [
+  ['description', 'card_description', {}], ['activation text', 'card_activation', {}],
+  ['negative text', 'card_negative', { kinds: ['lora', 'embedding', 'hypernetwork'] }],
+  ['preferred weight', 'card_weight', { kinds: ['lora', 'hypernetwork'], number: true }],
+  ['prediction', 'card_prediction', { kinds: ['checkpoint'], choices: [['', 'prediction_as_found'], ['epsilon', 'prediction_epsilon'], ['v', 'prediction_v'], ['v-zsnr', 'prediction_v_zsnr']] }],
+  ['license', 'card_licence', {}], ['tags', 'card_tags', {}], ['notes', 'card_notes', { lines: 4 }],
+];
 const complain = (error) => toast(error.info || { message: String(error) }, 'error');
 let dialog = null;
 
@@ -21,15 +28,22 @@ export async function openCard(model, { changed }) {
   dialog.addEventListener('click', (event) => { if (event.target === dialog) close(); }); // beside it
   dialog.addEventListener('cancel', (event) => { event.preventDefault(); close(); });
   const fields = {};
+  const shown = FIELDS.filter(([, , { kinds }]) => !kinds || kinds.includes(model.kind));
   const texts = () => Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, field.value]));
   let saved = '';
   const close = async () => { if (JSON.stringify(texts()) === saved || await save()) dialog.close(); };
 
   async function save() {
-    const { tags, ...words } = texts();
+    const { tags, 'preferred weight': weight, ...words } = texts();
     const changes = { ...words, tags: tags.split(',').map((tag) => tag.trim()).filter(Boolean) };
+    if (weight !== undefined) changes['preferred weight'] = Number(weight) || 0; // A1111's word for "no preference"
+    const before = [card.prediction, card.zero_snr].join();
     try { card = await call('PATCH', addressOf(model, 'card'), changes); } catch (error) { complain(error); return false; }
     saved = JSON.stringify(texts());
+    if ([card.prediction, card.zero_snr].join() !== before) {
+      draw(); // the facts say it
+      dialog.querySelector('#card_save').focus();
+    }
     toast({ message: t('card_saved') });
     changed();
     return true;
@@ -45,10 +59,11 @@ export async function openCard(model, { changed }) {
     const picture = pictureOf(card), last = state.pictures.filter((item) => !item.pending).at(-1);
     const file = h('input', { type: 'file', class: 'sr-only', accept: 'image/png,image/jpeg,image/webp,image/gif', onchange: () => file.files[0] && setPicture(addressOf(card, 'preview'), file.files[0]) });
     const before = fields.notes ? texts() : null;
-    for (const [key, label, lines] of FIELDS) {
-      const value = before ? before[key] : key === 'tags' ? (card.notes.tags || []).join(', ') : String(card.notes[key] ?? '');
-      fields[key] = lines > 1 ? h('textarea', { rows: String(lines), 'aria-label': t(label), 'data-key': key }) : h('input', { type: 'text', 'aria-label': t(label), 'data-key': key });
-      fields[key].value = value;
+    for (const [key, label, unlike] of shown) {
+      const named = { 'aria-label': t(label), 'data-key': key };
+      fields[key] = unlike.choices ? h('select', named, ...unlike.choices.map(([value, word]) => h('option', { value, text: t(word) })))
+        : unlike.lines ? h('textarea', { rows: String(unlike.lines), ...named }) : h('input', { type: unlike.number ? 'number' : 'text', ...(unlike.number && { step: '0.05' }), ...named });
+      fields[key].value = before ? before[key] : written(key);
     }
     if (!before) saved = JSON.stringify(texts());
     dialog.replaceChildren(
@@ -60,11 +75,16 @@ export async function openCard(model, { changed }) {
             h('label', { class: 'act' }, h('span', { text: t('card_choose_picture') }), file))),
         facts()),
       ...(card.error || card.unreadable ? [h('p', { class: 'note bad', role: 'alert', text: card.error || card.unreadable })] : []),
-      ...FIELDS.map(([key, label]) => h('label', {}, h('span', { text: t(label) }), fields[key])),
+      ...shown.map(([key, label]) => h('label', {}, h('span', { text: t(label) }), fields[key])),
       h('div', { class: 'row' },
         card.kind === 'checkpoint' && !card.error && h('button', { type: 'button', class: 'act primary', text: t('models_use'), onclick: () => { useCheckpoint(card); close(); } }),
         h('button', { type: 'button', class: 'act', id: 'card_save', text: t('card_save'), onclick: save })),
       ...(Object.keys(card.metadata || {}).length ? [h('details', {}, h('summary', { text: t('card_metadata', { n: Object.keys(card.metadata).length }) }), h('pre', { class: 'infotext', tabindex: '0', text: readable(card.metadata) }))] : []));
+  }
+
+  function written(key) {
+    const value = key === 'tags' ? (card.notes.tags || []).join(', ') : card.notes[key] ?? '';
+    return key === 'preferred weight' && !Number(value) ? '' : String(value);
   }
 
   function facts() {
@@ -73,6 +93,7 @@ export async function openCard(model, { changed }) {
       ['models_kind', t(`kind_one_${card.kind}`)], ['card_base', baseName(card.base)], ['card_size', sizeOf(card.size)],
       ['card_dtype', Object.entries(card.dtypes || {}).map(([name, count]) => (Object.keys(card.dtypes).length > 1 ? `${name} × ${count}` : name)).join(', ')],
       ['card_parameters', card.parameters ? `${(card.parameters / 1e6).toLocaleString(window.easel.locale, { maximumFractionDigits: card.parameters < 1e8 ? 1 : 0 })} M` : ''],
+      ['card_predicts', ['epsilon', 'v'].includes(card.prediction) ? t(`prediction_${card.prediction}${card.zero_snr ? '_zsnr' : ''}`) : ''],
       ['card_licence', card.licence], ['card_changed', new Date(card.mtime * 1000).toLocaleString(window.easel.locale, { dateStyle: 'medium', timeStyle: 'short' })], ['card_path', card.path],
     ].filter(([, value]) => value);
     const hashRow = h('div', { class: 'wide' }, h('dt', { text: 'SHA-256' }), h('dd', {}, hash ? h('code', { text: hash })

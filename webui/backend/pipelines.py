@@ -1,0 +1,137 @@
+"""The second tier: a diffusers folder of a family that is none of ours, run by its own pipeline as it is. One is kept at a time.
+
+What it does with prompts, noise and steps is its own: none of our samplers, prompt syntax or hooks is in it. Code that lies in the folder is never
+run (`diffusers_folder` refuses it), and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from PIL import Image
+
+from webui.backend.device import Device
+from webui.backend.layouts import State, state_of
+from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint
+
+log = logging.getLogger(__name__)
+
+FAILS = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, NotImplementedError)
+"""What diffusers raises for folders that are not whole, and for calls that lack something."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call: prompts, negative prompts and seeds, one a picture."""
+
+    prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    cfg: float
+    width: int
+    height: int
+
+
+class Pipeline:
+    """A loaded pipeline and what it can be told."""
+
+    def __init__(self, checkpoint: Checkpoint, loaded: Any) -> None:
+        self._checkpoint = checkpoint
+        self._loaded = loaded
+        self._takes = inspect.signature(type(loaded).__call__).parameters
+        needed = [name for name, one in self._takes.items() if one.default is inspect.Parameter.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+        lacking = [name for name in needed if name not in ("self", "prompt")]
+        if "prompt" not in self._takes or lacking:
+            what = f"needs {' and '.join(lacking)}" if lacking else "takes no prompt"
+            raise ModelError(f"{checkpoint.name} {what}: its pipeline ({self.kind}) does not make pictures from text.", field="checkpoint",
+                             hint="Choose another checkpoint.")
+
+    @property
+    def kind(self) -> str:
+        """The pipeline's class."""
+        return type(self._loaded).__name__
+
+    def ignores(self, asked: Asked) -> list[str]:
+        """What was asked for and cannot be told to it, in words."""
+        sized = {"width", "height"} <= self._takes.keys()
+        negative = any(asked.negative_prompts) and "negative_prompt" not in self._takes
+        return [*([] if sized else ["the size"]), *(["the negative prompt"] if negative else [])]
+
+    def draw(self, asked: Asked, on_step: Callable[[int], None]) -> list[Image.Image]:
+        """The pictures. `on_step` hears the number of each finished step where the pipeline tells them; what it raises ends the call. Raises
+        `ModelError` in the pipeline's words when it does not take the call."""
+        told: dict[str, Any] = {
+            "prompt": list(asked.prompts), "negative_prompt": list(asked.negative_prompts), "num_inference_steps": asked.steps,
+            "guidance_scale": asked.cfg, "width": asked.width, "height": asked.height, "output_type": "pil",
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in asked.seeds],
+        }
+
+        def stepped(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            on_step(step + 1)
+            return values
+
+        if "callback_on_step_end" in self._takes:
+            told["callback_on_step_end"] = stepped
+        try:
+            result = self._loaded(**{name: value for name, value in told.items() if name in self._takes})
+        except FAILS as error:
+            raise ModelError(f"{self._checkpoint.name}: its pipeline ({self.kind}) refuses: {str(error)[:300]}", field="checkpoint",
+                             hint="It may need a picture, or more than a prompt.") from error
+        pictures = getattr(result, "images", None)
+        if not isinstance(pictures, list) or not all(isinstance(one, Image.Image) for one in pictures):
+            raise ModelError(f"{self._checkpoint.name}: its pipeline ({self.kind}) makes something else than pictures.", field="checkpoint")
+        return pictures
+
+
+class Pipelines:
+    """The pipeline that is loaded, if one is. Used from the worker's thread."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._known: tuple[tuple[str, State], Pipeline] | None = None
+
+    @contextmanager
+    def lease(self, checkpoint: Checkpoint, loading: Callable[[], None], *, offload: bool = False) -> Iterator[Pipeline]:
+        """The pipeline, loaded. `offload`: one part at a time on the GPU. Raises `ModelError`."""
+        key = checkpoint.variant, state_of(Path(checkpoint.path))
+        if self._known is None or self._known[0] != key:
+            self.evict()
+            loading()
+            self._known = key, Pipeline(checkpoint, self._load(checkpoint, offload))
+        yield self._known[1]
+
+    def evict(self) -> None:
+        """Give its memory back."""
+        if self._known is not None:
+            log.info("letting go of %s", self._known[1].kind)
+            self._known = None
+            gc.collect()
+            self.device.free_memory()
+
+    def _load(self, checkpoint: Checkpoint, offload: bool) -> Any:
+        kind = getattr(diffusers, checkpoint.variant, None)
+        if not (inspect.isclass(kind) and issubclass(kind, DiffusionPipeline)):
+            raise ModelError(f"{checkpoint.name} wants {checkpoint.variant}, which the installed diffusers does not have.", field="checkpoint",
+                             hint="A newer diffusers may have it.")
+        try:
+            loaded = kind.from_pretrained(checkpoint.path, torch_dtype=self.device.dtype, local_files_only=True)
+        except FAILS as error:
+            what = f"{checkpoint.name} cannot be loaded: {str(error)[:300]}"
+            raise ModelError(what, field="checkpoint", hint="Download the folder again.") from error
+        loaded.set_progress_bar_config(disable=True)
+        if offload:
+            loaded.enable_model_cpu_offload(device=self.device.device)
+            return loaded
+        return loaded.to(self.device.device)
