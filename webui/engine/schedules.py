@@ -68,6 +68,14 @@ class SigmaTable:
         weight = min(max((left - log_sigma) / (left - right), np.float32(0)), np.float32(1))
         return (np.float32(1) - weight) * np.float32(low) + weight * np.float32(low + 1)
 
+    def told(self, sigma: Tensor) -> Tensor:
+        """What the model is told the time is at these sigmas."""
+        return self.t_of(sigma)
+
+    def own(self, n: int) -> Tensor:
+        """The model's own schedule of n steps, and the 0 at its end."""
+        return uniform(n, self.sigma_min, self.sigma_max, self)
+
     def _nearest(self, log_sigma: Tensor) -> Tensor:
         """Index of the nearest entry by log sigma."""
         return (log_sigma - self.log_sigmas.reshape(-1, *[1] * log_sigma.ndim)).abs().argmin(dim=0)
@@ -96,7 +104,7 @@ class FlowTable(SigmaTable):
 
     def __init__(self, shift: float = 3.0, timesteps: int = 1000) -> None:
         sigmas = _shifted(torch.arange(1, timesteps + 1, dtype=torch.float32) / timesteps, shift)
-        super().__init__((1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2))
+        super().__init__(((1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2)).clamp(min=LAST_ALPHA))
         self.sigmas, self.log_sigmas = sigmas, sigmas.log()
         self.shift = shift
 
@@ -105,8 +113,16 @@ class FlowTable(SigmaTable):
         return _shifted((t.float() + 1) / len(self.sigmas), self.shift)
 
     def t_of(self, sigma: Tensor) -> Tensor:
+        """Timestep of sigmas."""
+        return sigma / (self.shift - (self.shift - 1) * sigma) * len(self.sigmas) - 1
+
+    def told(self, sigma: Tensor) -> Tensor:
         """What the model is told at these sigmas."""
-        return sigma * len(self.sigmas)
+        return sigma * 1000
+
+    def own(self, n: int) -> Tensor:
+        """Evenly spaced shares of noise from 1 on, shifted: diffusers' `FlowMatchEulerDiscreteScheduler`, and "Simple" to the nearest timestep."""
+        return _end_with_zero(_shifted(1 - torch.arange(n) / n, self.shift))
 
 
 def _shifted(share: Tensor, shift: float) -> Tensor:
