@@ -58,7 +58,8 @@ class Encoded:
 
 
 EncodeText = Callable[[Tensor, int | None], Encoded]
-"""Token ids (chunks, 77, or as many as the encoder reads) and clip skip (1 = the last layer, 2 = the one before it, …; None = the layer that the family uses)."""
+"""Token ids (chunks, 77, or as many as the encoder reads) and clip skip (1 = the last layer, 2 = the one before it, …; None = the layer that the
+family uses)."""
 
 END = 49407
 """CLIP's end mark."""
@@ -93,6 +94,15 @@ class Frame:
     score: float = 6.0
     distilled: float = 3.5
     """What a model with built-in guidance is told."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How the noise of a flow model is laid out: how far its timesteps are shifted towards the noise, and whether its own schedule goes `even`ly down
+    to 0 (see `engine.schedules.FlowTable`)."""
+
+    shift: float
+    even: bool = False
 
 
 def join_encoded(encoded: Sequence[Encoded]) -> Encoded:
@@ -154,8 +164,8 @@ class Components:
     blank: Callable[[Autoencoder, int, int], Tensor | None] = blank_nothing
     """What a denoiser that also looks at a picture gets when there is none: (1, its further channels, height, width in latent cells)."""
 
-    shift: Callable[[int, int], float] | None = None
-    """Of a flow model: how far its timesteps are shifted towards the noise for a picture of this width and height in pixels."""
+    flow: Callable[[int, int], Flow] | None = None
+    """Of a flow model: its noise for a picture of this width and height in pixels."""
 
     zero_negative: bool = False
     """An empty negative prompt is all zeros instead of the encoding of nothing."""

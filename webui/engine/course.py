@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from webui.backend.components import Components
+from webui.backend.components import Components, Flow
 from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass, img2img_steps
 from webui.engine.samplers.contract import SamplerOptions
@@ -40,12 +40,11 @@ class Course:
 
 
 def make_table(
-    alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False, shift: float | None = None,
+    alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False, flow: Flow | None = None,
 ) -> SigmaTable:
-    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR. With `shift` it is that of a flow model,
-    and nothing else counts."""
-    if shift is not None:
-        return FlowTable(shift)
+    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR. With `flow` nothing else counts."""
+    if flow is not None:
+        return FlowTable(flow.shift, flow.even)
     if zero_snr or settings.sd_noise_schedule == "Zero Terminal SNR":
         alphas_cumprod = zero_terminal_snr(alphas_cumprod)
     if part.sampler.consistency:
@@ -55,13 +54,13 @@ def make_table(
 
 def table_of(components: Components, part: Pass, settings: PictureSettings) -> SigmaTable:
     """`make_table` of a loaded model."""
-    shift = components.shift(part.width, part.height) if components.shift else None
-    return make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr, shift=shift)
+    flow = components.flow(part.width, part.height) if components.flow else None
+    return make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr, flow=flow)
 
 
 def make_course(part: Pass, table: SigmaTable, settings: PictureSettings) -> Course:
-    """The course of a pass. Raises `RequestError` when denoising strength 0 is to be spread over an exact number of steps. A flow model's pictures fade
-    as noise comes in, so its signal is 1 - sigma."""
+    """The course of a pass. A flow model's pictures fade as noise comes in, so its signal is 1 - sigma. Raises `RequestError` when denoising
+    strength 0 is to be spread over an exact number of steps."""
     flow = isinstance(table, FlowTable)
     steps, last = part.steps, part.steps - 1
     if part.strength is not None:

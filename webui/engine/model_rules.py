@@ -18,7 +18,9 @@ LONGEST = {("sd3", "medium"): 3072, ("sd3", "large-3.5"): 3072, ("sd3", "medium-
 """Pixels of a side up to which a model knows places (`pos_embed_max_size` 192 or 384 in its published configuration)."""
 
 
-def check_model(request: Txt2Img, checkpoint: Checkpoint, registries: Registries, settings: PictureSettings, others: Mapping[str, Checkpoint]) -> None:
+def check_model(
+    request: Txt2Img, checkpoint: Checkpoint, registries: Registries, settings: PictureSettings, others: Mapping[str, Checkpoint],
+) -> None:
     """Raises `RequestError` at the field with which this checkpoint cannot make a picture. `others`: further checkpoints by the field that names
     them."""
     second = others.get("hr_checkpoint_name", checkpoint)
@@ -50,7 +52,8 @@ def _check_size(checkpoint: Checkpoint, sides: Iterator[tuple[str, int]]) -> Non
             way = f"Take {low} or {low + PATCH}." if field != "hr_scale" else f"Take another factor: {side} pixels could be {low} or {low + PATCH}."
             raise RequestError(f"{checkpoint.name} makes pictures whose sides are multiples of {PATCH}, not {side} pixels.", field=field, hint=way)
         if longest is not None and side > longest:
-            raise RequestError(f"{checkpoint.name} makes pictures of up to {longest} pixels a side, not {side}.", field=field, hint="Take a smaller size.")
+            what = f"{checkpoint.name} makes pictures of up to {longest} pixels a side, not {side}."
+            raise RequestError(what, field=field, hint="Take a smaller size.")
 
 
 def _check_sampler(checkpoint: Checkpoint, name: str, field: str, registries: Registries, settings: PictureSettings) -> None:
@@ -61,7 +64,8 @@ def _check_sampler(checkpoint: Checkpoint, name: str, field: str, registries: Re
             hint="Take Euler, Heun, DPM++ 2M, DEIS, UniPC or another sampler that adds none.",
         )
     if sampler.uses_churn and settings.s_churn:
-        raise RequestError(f"Sigma churn adds noise in a manner that {checkpoint.name} was not trained for.", field="settings.s_churn", hint="Set it to 0.")
+        what = f"Sigma churn adds noise in a manner that {checkpoint.name} was not trained for."
+        raise RequestError(what, field="settings.s_churn", hint="Set it to 0.")
 
 
 def _check_other(request: Txt2Img, checkpoint: Checkpoint, field: str, other: Checkpoint, registries: Registries) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Words = Literal["ldm", "module", "open_clip"]
-"""CompVis' names, those of diffusers' and transformers' modules, or OpenCLIP's."""
+"""The names of the model's first publication (CompVis, Stability AI, Black Forest Labs), those of diffusers' and transformers' modules, or
+OpenCLIP's."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ _MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
     "unet": (
         ("ldm", "input_blocks.0.0.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
         ("module", "down_blocks.0.resnets.0.conv1.weight", ("unet.", "")),
+    ),
+    "transformer": (
+        ("ldm", "joint_blocks.0.context_block.attn.qkv.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
+        ("ldm", "double_blocks.0.img_attn.qkv.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
+        ("module", "transformer_blocks.0.attn.add_k_proj.weight", ("model.diffusion_model.", "diffusion_model.", "transformer.", "")),
     ),
     "vae": (
         ("ldm", "decoder.up.0.block.0.conv1.weight", ("first_stage_model.", "vae.", "")),
@@ -43,6 +49,11 @@ _CLIP_MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
             "text_encoders.clip_g.transformer.text_model.", "clip_g.transformer.text_model.", "text_model.", "",
         )),
     ),
+    "t5": (
+        ("module", "encoder.block.0.layer.0.SelfAttention.q.weight", (
+            "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "text_encoder_3.", "text_encoder_2.", "",
+        )),
+    ),
 }
 
 
@@ -55,8 +66,14 @@ def find_part(keys: Collection[str], name: str, kind: str = "clip") -> Place | N
     return None
 
 
-def width_at(shapes: dict[str, tuple[int, ...]], place: Place) -> int:
-    """Width of the text encoder that is there."""
+def latent_channels_at(shapes: Mapping[str, tuple[int, ...]], place: Place) -> int:
+    """Latent channels of the autoencoder that is there."""
+    shape = shapes.get(f"{place.prefix}decoder.conv_in.weight", ())
+    return shape[1] if len(shape) == 4 else 0
+
+
+def width_at(shapes: Mapping[str, tuple[int, ...]], place: Place) -> int:
+    """Width of the text encoder of CLIP's kind that is there."""
     mark = "token_embedding.weight" if place.words == "open_clip" else "embeddings.token_embedding.weight"
     shape = shapes.get(place.prefix + mark, ())
     return shape[1] if len(shape) == 2 else 0

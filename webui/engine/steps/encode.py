@@ -62,8 +62,8 @@ class PromptCache:
 
 def encode_texts(components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> dict[str, Encoded]:
     """States (tokens, width) and pooled (width,) of each different text. Every chunk of 75 tokens is encoded by itself, the results stand one after
-    the other; shorter texts are padded with encoded empty chunks. The vector for the whole is that of the first chunk. An encoder with words of its own
-    gets each text in one piece. Raises `PromptError`."""
+    the other; shorter texts are padded with encoded empty chunks. The vector for the whole is that of the first chunk. An encoder with words of its
+    own gets each text in one piece. Raises `PromptError`."""
     different = list(dict.fromkeys(texts))
     chunked = [chunks_of(text, settings, field).chunks for text in different]
     longest = max(len(chunks) for chunks in chunked)
