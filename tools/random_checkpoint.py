@@ -26,10 +26,11 @@ from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools import random_dit
 from webui.backend.families.ldm import LOGIT_SCALE, prefixes, read_part, to_ldm_weights
 from webui.backend.families.ldm_keys import UNET_PREFIX
+from webui.backend.families.part_files import BASE_KEY
 from webui.backend.families.places import find_part
-from webui.backend.families.sd import BASE_KEY
 from webui.backend.families.sd_config import CONFIG_KEY, PRESETS, SdConfig, TextConfig, UNetConfig, VaeConfig
 from webui.backend.families.sd_modules import build_modules, builders
 from webui.backend.layouts import stamp
@@ -198,10 +199,10 @@ def _write(path: Path, shapes: Shapes, seed: int, metadata: dict[str, str]) -> P
 def _tensors(shapes: Shapes, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     for name, shape in shapes.items():
-        yield _tensor(name, shape, generator)
+        yield random_tensor(name, shape, generator)
 
 
-def _tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Norms are the identity, biases zero, everything else normal with 1/sqrt(inputs), which keeps the scale from layer to layer."""
     if not shape:
         return torch.tensor(LOGIT_SCALE)
@@ -217,11 +218,18 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Makes a checkpoint with random weights.")
     parser.add_argument("path", type=Path)
-    parser.add_argument("--kind", choices=sorted(KINDS["tiny"]), default="sd1")
+    parser.add_argument("--kind", choices=[*sorted(KINDS["tiny"]), *random_dit.SIZES], default="sd1")
     parser.add_argument("--size", choices=sorted(KINDS), default="tiny")
     parser.add_argument("--layout", choices=list(LAYOUTS), default="file")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.kind in random_dit.SIZES:
+        if options.size != "tiny" or options.layout not in ("file", "folder"):
+            parser.error(f"{options.kind} is made tiny, as a file or a folder.")
+        write = random_dit.write_folder if options.layout == "folder" else random_dit.write_file
+        path = write(options.path, options.kind, options.seed, random_tensor)
+        print(f"{path}: {stamp(path)[1] / 1e6:.1f} MB")
+        return
     config = KINDS[options.size][options.kind]
     if options.layout == "folder":
         path = write_folder(options.path, config, options.seed, family=family_of(options.kind))

@@ -52,6 +52,9 @@ class Folder:
         stats = [(path, path.stat()) for one, path in self.found if one == kind]
         return [ModelFile(kind=kind, name=path.stem, path=str(path), size=stat.st_size, mtime=stat.st_mtime) for path, stat in stats]
 
+    def folders(self, kind: FileKind) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(path.parent for one, path in self.found if one == kind))
+
     def checkpoint(self, name: str) -> Checkpoint | None:
         return next((one for one in self.known if name in (one.name, one.stem)), None)
 

@@ -58,7 +58,8 @@ class Encoded:
 
 
 EncodeText = Callable[[Tensor, int | None], Encoded]
-"""Token ids (chunks, 77) and clip skip (1 = the last layer, 2 = the one before it, …; None = the layer that the family uses)."""
+"""Token ids (chunks, 77, or as many as the encoder reads) and clip skip (1 = the last layer, 2 = the one before it, …; None = the layer that the
+family uses)."""
 
 END = 49407
 """CLIP's end mark."""
@@ -75,16 +76,33 @@ class TextEncoder:
     clip_skip: Literal["always", "asked", "never"] = "always"
     """Whether the setting "Clip skip" counts for it; `asked`: only together with `sdxl_clip_l_skip`."""
 
+    tokenize: Callable[[str], list[int]] | None = None
+    """Its own words for a text, without an end mark; None = CLIP's, in chunks of 75. Such an encoder (T5) reads the whole text at once."""
+
+    length: int = 77
+    """Tokens that a text of an encoder with words of its own is filled up to."""
+
 
 @dataclass(frozen=True)
 class Frame:
-    """What SDXL is told about a picture besides its prompt. Pixels; `score` is how beautiful it should be, for the refiner."""
+    """What SDXL and Flux are told about a picture besides its prompt. Pixels; `score` is how beautiful it should be, for the refiner."""
 
     width: int
     height: int
     crop_top: int = 0
     crop_left: int = 0
     score: float = 6.0
+    distilled: float = 3.5
+    """What a model with built-in guidance is told."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How the noise of a flow model is laid out: how far its timesteps are shifted towards the noise, and whether its own schedule goes `even`ly down
+    to 0 (see `engine.schedules.FlowTable`)."""
+
+    shift: float
+    even: bool = False
 
 
 def join_encoded(encoded: Sequence[Encoded]) -> Encoded:
@@ -145,6 +163,9 @@ class Components:
 
     blank: Callable[[Autoencoder, int, int], Tensor | None] = blank_nothing
     """What a denoiser that also looks at a picture gets when there is none: (1, its further channels, height, width in latent cells)."""
+
+    flow: Callable[[int, int], Flow] | None = None
+    """Of a flow model: its noise for a picture of this width and height in pixels."""
 
     zero_negative: bool = False
     """An empty negative prompt is all zeros instead of the encoding of nothing."""

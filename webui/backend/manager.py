@@ -23,7 +23,8 @@ from torch import nn
 
 from webui.backend.components import Components
 from webui.backend.device import Device
-from webui.backend.families import sd
+from webui.backend.families import dit, sd
+from webui.backend.families.dit import KINDS
 from webui.backend.families.sd_config import PRESETS
 from webui.backend.layouts import stamp
 from webui.backend.memory import PartSize
@@ -48,7 +49,7 @@ from webui.schema.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Mapping[str, Family] = dict.fromkeys(PRESETS, sd.plan)
+FAMILIES: Mapping[str, Family] = dict.fromkeys(PRESETS, sd.plan) | dict.fromkeys(KINDS, dit.plan)
 """How each family that `identify` names is planned."""
 
 MAPPED_KEPT = 4
@@ -155,9 +156,7 @@ class ModelManager:
         if choice.key not in self._sizes:
             parts = {(part.name, part.source): part for part in self._plan(choice).parts}
             self._built = {key: build_part(part) for key, part in parts.items()}  # kept for the load that mostly follows
-            self._sizes[choice.key] = {
-                name: size_of(name, module, dtype_of(name, self.device)) for (name, _), module in self._built.items()
-            }
+            self._sizes[choice.key] = {key[0]: size_of(self._built[key], dtype_of(part, self.device)) for key, part in parts.items()}
             while len(self._sizes) > 64:
                 self._sizes.popitem(last=False)
         known = self._sizes[choice.key]
@@ -180,7 +179,7 @@ class ModelManager:
             loading()
         started, residence = time.perf_counter(), key[1]
         plan = self._plan(choice)
-        wanted = {PartKey(part.name, part.source, dtype_of(part.name, self.device), residence): part for part in plan.parts}
+        wanted = {PartKey(part.name, part.source, dtype_of(part, self.device), residence): part for part in plan.parts}
         try:
             with OpenFiles(residence.whole) as opened:
                 self._adopt(wanted, opened)
@@ -199,7 +198,7 @@ class ModelManager:
         if key not in self._parts:
             module = self._built.pop((part.name, part.source), None) or build_part(part)
             if budget is not None:
-                self._make_room(size_of(part.name, module, key.dtype).weights, budget, spare)
+                self._make_room(size_of(module, key.dtype).weights, budget, spare)
             own = load_into(module, part, self.device, opened, key.residence)
             if key.residence.mode == "model offload":
                 self._ring.join(module)

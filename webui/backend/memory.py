@@ -18,6 +18,12 @@ at 256 to 768 px where attention is not written out, and some air."""
 VAE_ELEMENTS = 7
 """The same for a KL decoder, per pixel, in the channels of its last block: 6.0 counted (the encoder: 5.0)."""
 
+TOKEN_ELEMENTS = 24
+"""The same for a transformer, per token of 16 x 16 pixels or of text, in its width."""
+
+TEXT_TOKENS = 512
+"""Tokens of a prompt that stand beside the picture's."""
+
 TILE = 512
 """Pixels of a side that a tiled VAE works on at once."""
 
@@ -32,6 +38,8 @@ class PartSize:
     weights: int
     itemsize: int
     width: int = 0
+    tokens: int = 0
+    """Width of a transformer's tokens; 0 = it is none."""
 
     def narrowed(self) -> PartSize:
         """With its weights stored in 8 bits."""
@@ -144,4 +152,6 @@ def _activations(name: str, size: PartSize, work: Work, way: Way) -> int:
     if name == "vae":
         pixels = min(work.pixels, TILE * TILE) if way.tiled else work.pixels
         return VAE_ELEMENTS * size.width * pixels * size.itemsize
+    if size.tokens:
+        return TOKEN_ELEMENTS * size.tokens * (work.pixels // 256 + TEXT_TOKENS) * work.rows * size.itemsize
     return UNET_ELEMENTS * size.width * (work.pixels // 64) * work.rows * size.itemsize

@@ -36,6 +36,10 @@ class NetworkFiles:
         """All folders looked into."""
         return tuple(dict.fromkeys(folder for places in self._folders.values() for folder in places))
 
+    def folders_of(self, kind: FileKind) -> tuple[Path, ...]:
+        """The folders for files of this kind."""
+        return tuple(self._folders.get(kind, ()))
+
     def home(self, entry: ModelFile) -> Path:
         """The folder of its kind that a file was found in."""
         return next(folder for folder in self._folders[entry.kind] if Path(entry.path).is_relative_to(folder))

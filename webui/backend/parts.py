@@ -14,6 +14,8 @@ from typing import Protocol, Self
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -42,6 +44,10 @@ class Shelf(Protocol):
 
     def files(self, kind: FileKind) -> list[ModelFile]:
         """All files of this kind, sorted by name."""
+        ...
+
+    def folders(self, kind: FileKind) -> tuple[Path, ...]:
+        """Where files of this kind lie."""
         ...
 
     def checkpoint(self, name: str) -> Checkpoint | None:
@@ -82,6 +88,9 @@ class Part:
 
     finish: Callable[[nn.Module, torch.device], None] = lambda module, device: None
     """Fills in what no file holds (position ids and the like)."""
+
+    dtype: Callable[[Device], torch.dtype] | None = None
+    """What it computes in on a device, where that is not what everything does there."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +149,11 @@ def source_of(file: Checkpoint | ModelFile) -> Source:
     return Source(file.path, file.mtime, file.size)
 
 
-def dtype_of(name: str, device: Device) -> torch.dtype:
+def dtype_of(part: Part, device: Device) -> torch.dtype:
     """What a part computes in on this device."""
-    return device.vae_dtype if name == "vae" else device.dtype
+    if part.dtype is not None:
+        return part.dtype(device)
+    return device.vae_dtype if part.name == "vae" else device.dtype
 
 
 def build_part(part: Part) -> nn.Module:
@@ -151,9 +162,11 @@ def build_part(part: Part) -> nn.Module:
         return part.build()
 
 
-def size_of(name: str, module: nn.Module, dtype: torch.dtype) -> PartSize:
+def size_of(module: nn.Module, dtype: torch.dtype) -> PartSize:
     """What a part takes when it computes in this dtype, told from its module wherever that is."""
     weights = sum(value.numel() for value in module.state_dict().values()) * dtype.itemsize
+    if isinstance(module, SD3Transformer2DModel | FluxTransformer2DModel):
+        return PartSize(weights, dtype.itemsize, tokens=module.inner_dim)
     channels = module.config["block_out_channels"] if isinstance(module, UNet2DConditionModel | AutoencoderKL) else (0,)
     return PartSize(weights, dtype.itemsize, channels[0])
 
@@ -173,7 +186,7 @@ def load_into(module: nn.Module, part: Part, device: Device, opened: OpenFiles, 
     On the CPU weights whose dtype is the one computed in stay in the mapped file (docs/adr/0007). Raises `ModelError` when the file is gone, damaged,
     or lacks weights.
     """
-    dtype, home = dtype_of(part.name, device), device.device if residence.mode == "high" else torch.device("cpu")
+    dtype, home = dtype_of(part, device), device.device if residence.mode == "high" else torch.device("cpu")
     weights, where = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}"
     own = _fill(module, weights, carrier(home), dtype, where, copy=residence.whole)
     part.finish(module, home)

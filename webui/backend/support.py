@@ -38,6 +38,8 @@ RUNS: Mapping[str, Runs] = {
     "sd2": Runs(("base", "inpainting", "edit", "depth", "unclip-l", "unclip-h"), _LAYOUTS, ("unet",), _SD),
     "sdxl": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
     "sdxl-refiner": Runs(("base",), _LAYOUTS, ("unet",), _SD),
+    "sd3": Runs(("medium", "medium-3.5", "large-3.5"), _LAYOUTS, ("transformer",), ("flow",)),
+    "flux": Runs(("dev", "schnell", "fill"), _LAYOUTS, ("transformer",), ("flow",)),
 }
 """Widened by whoever teaches `families` more; its keys are `manager.FAMILIES`' keys."""
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from webui.backend.components import Components, Flow
 from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass, img2img_steps
 from webui.engine.samplers.contract import SamplerOptions
-from webui.engine.schedules import ConsistencyTable, SigmaTable, ddim_timesteps, uniform, zero_terminal_snr
+from webui.engine.schedules import ConsistencyTable, FlowTable, SigmaTable, ddim_timesteps, zero_terminal_snr
 from webui.schema.errors import RequestError, WebuiError
 from webui.schema.settings import PictureSettings
 
@@ -38,8 +39,12 @@ class Course:
     """Network calls that A1111 reckons with, for "skip early CFG"."""
 
 
-def make_table(alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False) -> SigmaTable:
-    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR."""
+def make_table(
+    alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False, flow: Flow | None = None,
+) -> SigmaTable:
+    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR. With `flow` nothing else counts."""
+    if flow is not None:
+        return FlowTable(flow.shift, flow.even)
     if zero_snr or settings.sd_noise_schedule == "Zero Terminal SNR":
         alphas_cumprod = zero_terminal_snr(alphas_cumprod)
     if part.sampler.consistency:
@@ -47,8 +52,16 @@ def make_table(alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *,
     return SigmaTable(alphas_cumprod, quantize=settings.enable_quantization, sdxl=sdxl)
 
 
+def table_of(components: Components, part: Pass, settings: PictureSettings) -> SigmaTable:
+    """`make_table` of a loaded model."""
+    flow = components.flow(part.width, part.height) if components.flow else None
+    return make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr, flow=flow)
+
+
 def make_course(part: Pass, table: SigmaTable, settings: PictureSettings) -> Course:
-    """The course of a pass. Raises `RequestError` when denoising strength 0 is to be spread over an exact number of steps."""
+    """The course of a pass. A flow model's pictures fade as noise comes in, so its signal is 1 - sigma. Raises `RequestError` when denoising
+    strength 0 is to be spread over an exact number of steps."""
+    flow = isinstance(table, FlowTable)
     steps, last = part.steps, part.steps - 1
     if part.strength is not None:
         steps, last = img2img_steps(part.steps, part.strength, exactly=part.exact_steps or settings.img2img_fix_steps)
@@ -65,9 +78,9 @@ def make_course(part: Pass, table: SigmaTable, settings: PictureSettings) -> Cou
     ends = (positive.min().item(), positive.max().item())
     if part.strength is not None:
         levels = schedule[max(steps - last - 1, 0) :]
-        return Course(levels, 1.0, levels[0].item(), ends, calls)
+        return Course(levels, 1 - levels[0].item() if flow else 1.0, levels[0].item(), ends, calls)
     first = schedule[0].item()
-    spread = math.sqrt(1 + first**2) if settings.sgm_noise_multiplier else first
+    spread = math.sqrt(1 + first**2) if settings.sgm_noise_multiplier and not flow else first
     if part.sampler.range_only:
         schedule = torch.cat([torch.linspace(table.sigma_max, table.sigma_min, part.steps), torch.zeros(1)])
         schedule[part.steps - 1] = table.sigma_min  # also when there is only one step
@@ -80,7 +93,7 @@ def make_sigmas(part: Pass, table: SigmaTable, settings: PictureSettings, steps:
     count = (part.steps if steps is None else steps) + discard
     spec = part.schedule
     if spec is None or not spec.function:
-        sigmas = uniform(count, table.sigma_min, table.sigma_max, table)
+        sigmas = table.own(count)
     else:
         low, high = OLD_RANGE if settings.use_old_karras_scheduler_sigmas else (table.sigma_min, table.sigma_max)
         options = {parameter: getattr(settings, key) for parameter, key in spec.settings}

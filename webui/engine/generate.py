@@ -17,7 +17,7 @@ from webui.backend.manager import ModelManager
 from webui.backend.offload import set_tiling
 from webui.backend.parts import ModelChoice, Shelf
 from webui.backend.pipelines import Pipelines
-from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
+from webui.engine.course import Course, make_course, refiner_due, sampler_options, skip_rules, table_of
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.faces import RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
@@ -182,7 +182,7 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
 def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoised | None:
     """Latents → denoise, for one pass of a batch. None when it was stopped before its first step was finished."""
     components, tools, settings = run.take(part.checkpoint, batch, part), run.tools, run.tools.settings
-    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
+    table = table_of(components, part, settings)
     course = make_course(part, table, settings)
     hooks = PassHooks(run.hearing, run.plan.request, part, run.plan.passes.index(part)) if run.hearing else None
     noise = batch_noise(components, batch, part, run.plan.request, settings)
@@ -226,8 +226,9 @@ def _network(run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHook
     reading = read_prompts(*batch.texts(part), settings, prompt_fields(run.plan.request, part))
     for tag in reading.tags:
         log.warning("%s was left out: there are no networks of this kind yet", tag)
-    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing_of(part, settings), settings, part.told_size)
-    table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
+    timing = timing_of(part, settings)
+    conditioning = encode(components, run.shop.prompts, reading, part.guidance, timing, settings, part.told_size, distilled=part.distilled_cfg)
+    table = table_of(components, part, settings)
     return make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,

@@ -95,11 +95,11 @@ class GuidedNetwork:
         x = (1 - sigma) picture + sigma noise, as in Esser et al. 2024, https://arxiv.org/abs/2403.03206, and x0 = x - sigma F(x)."""
         x, sigma = self._enter(x, sigma)
         if self._prediction == "flow":
-            outputs = self._outputs(x, self.table.t_of(sigma), sigma)
+            outputs = self._outputs(x, self.table.told(sigma), sigma)
             base, scale = x, -sigma
         else:
             c_in = 1 / (sigma**2 + 1) ** 0.5
-            outputs = self._outputs(x * c_in, self.table.t_of(sigma), sigma)
+            outputs = self._outputs(x * c_in, self.table.told(sigma), sigma)
             base, scale = (x, -sigma) if self._prediction == "epsilon" else (c_in**2 * x, -sigma * c_in)
         return self._guide(self._answers(outputs, base, scale), base, sigma)
 
@@ -116,7 +116,7 @@ class GuidedNetwork:
         else:
             sigma = self.table.sigmas[int(t)]
             base, scale = x * ((1 - sigma) ** 2 + sigma**2) ** 0.5, 1 - sigma
-            outputs = self._outputs(base, self.table.t_of(sigma), t)
+            outputs = self._outputs(base, self.table.told(sigma), t)
         return self._guide(self._answers(outputs, base, scale), base, t)
 
     def _enter(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from webui.engine.hires import HiresSize, check_hires, hires_extras, size_of
+from webui.engine.model_rules import check_model
 from webui.engine.prompt.reading import check_prompt
 from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
@@ -64,6 +65,8 @@ class Pass:
 
     cfg_rescale: float = 0.0
     """See `Guidance.rescale`."""
+    distilled_cfg: float = 3.5
+    """What a model with built-in guidance is told instead of being guided."""
     enlarge: Enlarge | None = None
     """A second pass begins like this; None = at noise of its own."""
 
@@ -174,7 +177,9 @@ def make_plan(
     settings = settings or PictureSettings()
     check_hires(request, registries, settings)
     sampler = registries.samplers.get(request.sampler, field="sampler")
-    schedule = _schedule(request.scheduler, sampler, registries)
+    further = further_checkpoints(request, find)
+    check_model(request, checkpoint, registries, settings, further)
+    schedule = _schedule(request.scheduler, sampler, registries, checkpoint)
     if request.seed == -1:
         request = request.revise(seed=random_seed())
     if request.subseed == -1 and request.subseed_strength:
@@ -189,16 +194,21 @@ def make_plan(
         Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size], *hires)
         for first in range(0, count * size, size)
     )
-    only = Pass(request.steps, request.cfg_scale, request.width, request.height, sampler, schedule, cfg_rescale=request.cfg_rescale)
-    further = further_checkpoints(request, find)
+    only = Pass(
+        request.steps, request.cfg_scale, request.width, request.height, sampler, schedule, cfg_rescale=request.cfg_rescale,
+        distilled_cfg=request.distilled_cfg_scale,
+    )
     other = further.get("refiner_checkpoint")
     refine = Refine(other, request.refiner_switch_at, settings.refiner_switch_by_sample_steps) if other else None
     if not request.enable_hr:
         only = replace(only, refine=refine)
-        extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings), *refiner_extras(only.refine, request, settings))
+        extras = (
+            *_told(request, checkpoint), *seed_extras(request, subseeds), *sampling_extras(only, settings),
+            *refiner_extras(only.refine, request, settings),
+        )
         return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
     sizes = size_of(request, settings)
-    first, second = _two_passes(request, only, sizes, registries)
+    first, second = _two_passes(request, only, sizes, registries, further.get("hr_checkpoint_name", checkpoint))
     first = replace(first, refine=refine if settings.hires_fix_refiner_pass != "second pass" else None)
     second = replace(
         second, refine=refine if settings.hires_fix_refiner_pass != "first pass" else None,
@@ -208,7 +218,7 @@ def make_plan(
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
     fields = hires_extras(request, sizes, (differing[0], differing[1]), label, second.checkpoint and second.checkpoint.short_title)
     extras = dict((
-        *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
+        *_told(request, checkpoint), *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
         *refiner_extras(refine, request, settings),
     ))
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (first, second), batches, tuple(extras.items()))
@@ -269,26 +279,34 @@ def check_prompts(request: Txt2Img, registries: Registries, settings: PictureSet
             check_prompt(text, second, settings, field)
 
 
-def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Registries) -> tuple[Pass, Pass]:
-    """The passes of hires fix; `only` is the one without it."""
+def _told(request: Txt2Img, checkpoint: Checkpoint) -> tuple[tuple[str, object], ...]:
+    """Forge's field of models with built-in guidance."""
+    return (("Distilled CFG Scale", request.distilled_cfg_scale),) if checkpoint.is_distilled else ()
+
+
+def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Registries, checkpoint: Checkpoint) -> tuple[Pass, Pass]:
+    """The passes of hires fix; `only` is the one without it, `checkpoint` that of the second."""
     first = replace(only, width=size.first[0], height=size.first[1])
     sampler = registries.samplers.get(request.hr_sampler or request.sampler, field="hr_sampler")
     second = Pass(
         request.hr_second_pass_steps or request.steps, request.hr_cfg or request.cfg_scale, *size.final, sampler,
-        _schedule(request.hr_scheduler or request.scheduler, sampler, registries), strength=request.denoising_strength, exact_steps=True,
+        _schedule(request.hr_scheduler or request.scheduler, sampler, registries, checkpoint), strength=request.denoising_strength, exact_steps=True,
         enlarge=Enlarge(registries.upscalers.get(request.hr_upscaler, field="hr_upscaler"), *size.target, size.cut), calls_before=first.calls,
-        cfg_rescale=request.cfg_rescale,
+        cfg_rescale=request.cfg_rescale, distilled_cfg=request.distilled_cfg_scale,
     )
     return first, second
 
 
-def _schedule(name: str, sampler: SamplerSpec, registries: Registries) -> ScheduleSpec | None:
-    """Automatic (no function of its own) stands for the schedule that the sampler names, which may be none. Timestep samplers have none."""
+def _schedule(name: str, sampler: SamplerSpec, registries: Registries, checkpoint: Checkpoint) -> ScheduleSpec | None:
+    """Automatic (no function of its own) stands for the schedule that the sampler names, which may be none. Timestep samplers have none. A flow model
+    has a schedule of its own, which Automatic means whatever the sampler."""
     chosen = registries.schedulers.get(name, field="scheduler")
     if sampler.face == "timestep":
         return None
     if chosen.function is not None:
         return chosen
+    if checkpoint.is_flow:
+        return None
     return next((entry for entry in registries.schedulers.values() if entry.name == sampler.scheduler), None)
 
 

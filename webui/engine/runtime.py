@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
@@ -42,6 +43,9 @@ class _Shelf:
 
     def files(self, kind: FileKind) -> list[ModelFile]:
         return self.network_files.files(kind) if self.network_files else []
+
+    def folders(self, kind: FileKind) -> tuple[Path, ...]:
+        return self.network_files.folders_of(kind) if self.network_files else ()
 
     def checkpoint(self, name: str) -> Checkpoint | None:
         usable = [entry for entry in self.catalog.checkpoints() if entry.error is None]

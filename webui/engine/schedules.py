@@ -68,6 +68,14 @@ class SigmaTable:
         weight = min(max((left - log_sigma) / (left - right), np.float32(0)), np.float32(1))
         return (np.float32(1) - weight) * np.float32(low) + weight * np.float32(low + 1)
 
+    def told(self, sigma: Tensor) -> Tensor:
+        """What the model is told the time is at these sigmas."""
+        return self.t_of(sigma)
+
+    def own(self, n: int) -> Tensor:
+        """The model's own schedule of n steps, and the 0 at its end."""
+        return uniform(n, self.sigma_min, self.sigma_max, self)
+
     def _nearest(self, log_sigma: Tensor) -> Tensor:
         """Index of the nearest entry by log sigma."""
         return (log_sigma - self.log_sigmas.reshape(-1, *[1] * log_sigma.ndim)).abs().argmin(dim=0)
@@ -92,21 +100,35 @@ class ConsistencyTable(SigmaTable):
 
 class FlowTable(SigmaTable):
     """For flow prediction: sigma is the share of noise in x = (1 - sigma) picture + sigma noise, and the model is told 1000 sigma. Timesteps are
-    evenly spaced, then shifted towards the noise: shift s / (1 + (shift - 1) s) (Esser et al. 2024, https://arxiv.org/abs/2403.03206, eq. 23)."""
+    evenly spaced, then shifted towards the noise: shift s / (1 + (shift - 1) s) (Esser et al. 2024, https://arxiv.org/abs/2403.03206, eq. 23).
 
-    def __init__(self, shift: float = 3.0, timesteps: int = 1000) -> None:
+    `even`: the model's own schedule goes evenly down to 0 (Flux), instead of to its least noise and then to 0 (SD 3)."""
+
+    def __init__(self, shift: float = 3.0, even: bool = False, timesteps: int = 1000) -> None:
         sigmas = _shifted(torch.arange(1, timesteps + 1, dtype=torch.float32) / timesteps, shift)
-        super().__init__((1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2))
+        super().__init__(((1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2)).clamp(min=LAST_ALPHA))
         self.sigmas, self.log_sigmas = sigmas, sigmas.log()
-        self.shift = shift
+        self.shift, self.even = shift, even
 
     def sigma_of(self, t: Tensor) -> Tensor:
         """Sigma at timesteps in [0, len - 1], which may be fractional."""
         return _shifted((t.float() + 1) / len(self.sigmas), self.shift)
 
     def t_of(self, sigma: Tensor) -> Tensor:
+        """What is told at these sigmas, counted from 0. It is no inverse of `sigma_of`, which shifts once more: so Stability's sd3-ref makes its
+        schedule, and ComfyUI, Forge and diffusers theirs after it."""
+        return sigma * len(self.sigmas) - 1
+
+    def told(self, sigma: Tensor) -> Tensor:
         """What the model is told at these sigmas."""
-        return sigma * len(self.sigmas)
+        return sigma * 1000
+
+    def own(self, n: int) -> Tensor:
+        """Flux: evenly spaced shares of noise from 1 on, shifted (`flux/sampling.py`, `get_schedule`), which "Simple" gives to the nearest timestep.
+        SD 3: as `uniform`."""
+        if not self.even:
+            return super().own(n)
+        return _end_with_zero(_shifted(1 - torch.arange(n) / n, self.shift))
 
 
 def _shifted(share: Tensor, shift: float) -> Tensor:

@@ -18,8 +18,8 @@ def _schedule(name: str, label: str, function: str = "", **flags: Any) -> Schedu
 
 
 _CHURN: Any = {"uses_churn": True, "uses_s_noise": True}
-_ANCESTRAL: Any = {"uses_ensd": True, "uses_eta": True}
-_SDE: Any = {"brownian": True, "uses_eta": True, "uses_s_noise": True}
+_ANCESTRAL: Any = {"uses_ensd": True, "uses_eta": True, "flow": False}
+_SDE: Any = {"brownian": True, "uses_eta": True, "uses_s_noise": True, "flow": False}
 
 A1111_SAMPLERS = (
     _sampler("DPM++ 2M", "dpmpp_2m:sample_dpmpp_2m", "k_dpmpp_2m", scheduler="karras"),
@@ -44,12 +44,12 @@ A1111_SAMPLERS = (
     ),
     _sampler("DPM fast", "dpm_solver:sample_dpm_fast", "k_dpm_fast", range_only=True, uses_s_noise=True, **_ANCESTRAL),
     _sampler("DPM adaptive", "dpm_solver:sample_dpm_adaptive", "k_dpm_ad", range_only=True, **_ANCESTRAL),
-    _sampler("Restart", "restart:sample_restart", "restart", scheduler="karras", second_order=True),
+    _sampler("Restart", "restart:sample_restart", "restart", scheduler="karras", second_order=True, flow=False),
     _sampler("DDIM", "ddim:sample_ddim", "ddim", face="timestep", uses_eta=True),
     _sampler("DDIM CFG++", "ddim:sample_ddim_cfgpp", "ddim_cfgpp", face="timestep", uses_eta=True, cfg_divisor=12.5),
     _sampler("PLMS", "plms:sample_plms", "plms", face="timestep"),
     _sampler("UniPC", "unipc:sample_unipc", "unipc", face="timestep"),
-    _sampler("LCM", "lcm:sample_lcm", "k_lcm", consistency=True),
+    _sampler("LCM", "lcm:sample_lcm", "k_lcm", consistency=True, flow=False),
 )
 
 FORGE_SAMPLERS = (
@@ -57,7 +57,7 @@ FORGE_SAMPLERS = (
     _sampler("IPNDM", "ipndm:sample_ipndm", "ipndm"),
     _sampler("IPNDM_V", "ipndm:sample_ipndm_v", "ipndm_v"),
     _sampler("DEIS", "deis:sample_deis", "deis"),
-    _sampler("DDPM", "ddpm:sample_ddpm", "ddpm"),
+    _sampler("DDPM", "ddpm:sample_ddpm", "ddpm", flow=False),
 )
 
 SAMPLERS = A1111_SAMPLERS + FORGE_SAMPLERS

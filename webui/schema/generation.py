@@ -72,6 +72,13 @@ class GenerationRequest(Frozen):
     ] = 0.0
     """phi of Lin et al. 2023, https://arxiv.org/abs/2305.08891, section 3.4: against pictures burnt by a high CFG scale; 0 = off."""
 
+    distilled_cfg_scale: Annotated[
+        float, Field(ge=0, le=100),
+        Slider(label="distilled_cfg_scale", info="distilled_cfg_scale_info", minimum=0, maximum=30, step=0.1, elem="distilled_cfg_scale"),
+    ] = 3.5
+    """How strongly a model with built-in guidance (Flux dev) is to follow the prompt: it is told so, instead of being guided. Forge's name and
+    default; others do not hear of it."""
+
     seed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="seed", precision=0, elem="seed")] = -1
     subseed: Annotated[int, Field(ge=-1, le=SEED_LIMIT), Number(label="subseed", precision=0, elem="subseed")] = -1
     """Seed of the variation; -1 = random. Used when `subseed_strength` is not 0."""

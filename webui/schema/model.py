@@ -40,6 +40,7 @@ class Suggestions(Frozen):
     width: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     height: int | None = Field(default=None, ge=64, le=8192, multiple_of=8)
     cfg_scale: float | None = Field(default=None, ge=0, le=100)
+    distilled_cfg_scale: float | None = Field(default=None, ge=0, le=100)
     steps: int | None = Field(default=None, ge=1, le=1000)
     sampler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     scheduler: Annotated[str, Field(min_length=1, max_length=100)] | None = None
@@ -84,6 +85,16 @@ class Checkpoint(Frozen):
 
     kept: bool = False
     """Whether some of it is kept by a person."""
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it predicts the flow from noise to picture (SD 3, Flux): then few samplers and sizes differ."""
+        return self.prediction == "flow"
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether guidance is built in, and the model is told how strong it is to be."""
+        return self.family == "flux" and self.variant in ("dev", "fill")
 
     @property
     def title(self) -> str:

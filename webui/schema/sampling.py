@@ -39,6 +39,9 @@ class SamplerSpec(Frozen):
     consistency: bool = False
     """It runs latent consistency models: the network's answers are scaled for them, and only every 20th timestep exists."""
 
+    flow: bool = True
+    """Whether it may run flow models. Not when it adds noise on its way as if a picture with noise were picture + sigma x noise."""
+
     cfg_divisor: float = 1.0
     """The CFG scale is divided by this (12.5 for CFG++)."""
 

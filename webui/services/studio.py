@@ -17,6 +17,7 @@ from webui.backend.network_files import NetworkFiles
 from webui.backend.vae_choice import vae_names
 from webui.engine.foreign import check_foreign
 from webui.engine.hires import check_hires
+from webui.engine.model_rules import check_model
 from webui.engine.plan import check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
@@ -162,6 +163,7 @@ class Studio:
         snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"), asked="sd_vae" in request.settings)
         check_hires(request, self.registries, snapshot)
         check_foreign(request, checkpoint)
+        check_model(request, checkpoint, self.registries, snapshot, further_checkpoints(request, self._parts.catalog.get))
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)

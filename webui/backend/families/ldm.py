@@ -1,7 +1,7 @@
 """Weights of a whole model as one LDM state dict, and those of a part out of whatever words its file is written in. Tensors stay in their dtype.
 
 What LDM lays out differently is said once, as `Laid`: linear layers as 1x1 convolutions, q, k and v of OpenCLIP in one tensor, its text projection
-turned round.
+turned round; shift before scale in the last norms of transformers.
 """
 
 from __future__ import annotations
@@ -46,22 +46,38 @@ class Laid:
     """How an LDM tensor is laid out: as the tensors `keys` of a module, one after the other along their first axis, with this shape."""
 
     keys: tuple[str, ...]
-    shape: Literal["same", "convolution", "turned"] = "same"
+    shape: Literal["same", "convolution", "turned", "swapped"] = "same"
+    """`swapped`: its two halves have changed places."""
+
+    sizes: tuple[int, ...] = ()
+    """How long each of them is where they are not equally long."""
 
     def join(self, weights: Mapping[str, Tensor]) -> Tensor:
         """The LDM tensor."""
         value = weights[self.keys[0]] if len(self.keys) == 1 else torch.cat([weights[key] for key in self.keys])
         if self.shape == "turned":
             return value.T
+        if self.shape == "swapped":
+            return swap_halves(value)
         return value[:, :, None, None] if self.shape == "convolution" and value.ndim == 2 else value
 
     def split(self, value: Tensor) -> dict[str, Tensor]:
-        """The module's tensors, views of the one given."""
+        """The module's tensors, views of the one given (but for `swapped`)."""
         if self.shape == "turned":
             value = value.T
+        elif self.shape == "swapped":
+            value = swap_halves(value)
         elif self.shape == "convolution" and value.ndim == 4:
             value = value[:, :, 0, 0]
-        return dict(zip(self.keys, value.chunk(len(self.keys)) if len(self.keys) > 1 else (value,), strict=True))
+        if len(self.keys) == 1:
+            return {self.keys[0]: value}
+        return dict(zip(self.keys, value.split(self.sizes) if self.sizes else value.chunk(len(self.keys)), strict=True))
+
+
+def swap_halves(value: Tensor) -> Tensor:
+    """The second half along the first axis before the first."""
+    first, second = value.chunk(2)
+    return torch.cat([second, first])
 
 
 def prefixes(config: SdConfig) -> dict[str, str]:
@@ -104,7 +120,12 @@ def read_part(weights: Weights, place: Place, config: SdConfig, part: str, keys:
     """The tensors of a module with these `keys`, under its own names, out of an opened file."""
     if place.words == "module":
         return read_own(weights, place, part, keys)
-    laid, found = layout(config, part, keys), dict[str, Tensor]()
+    return read_laid(weights, place, layout(config, part, keys))
+
+
+def read_laid(weights: Weights, place: Place, laid: Mapping[str, Laid]) -> dict[str, Tensor]:
+    """The module's tensors out of those of the file that `laid` names."""
+    found = dict[str, Tensor]()
     for name, key in place.below(weights.keys()).items():
         if name in laid:
             found |= laid[name].split(weights.get(key))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from webui.backend.families.ldm_keys import EMA_UNET, dotted
 
 Words = Literal["ldm", "ema", "module", "open_clip"]
-"""CompVis' names, the same without their dots (averaged weights), those of diffusers' and transformers' modules, or OpenCLIP's."""
+"""The names of the model's first publication (CompVis, Stability AI, Black Forest Labs), the same without their dots (averaged weights), those of
+diffusers' and transformers' modules, or OpenCLIP's."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ _MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
         ("module", "down_blocks.0.resnets.0.conv1.weight", ("unet.", "")),
         ("ema", "input_blocks00weight", (EMA_UNET,)),
     ),
+    "transformer": (
+        ("ldm", "joint_blocks.0.context_block.attn.qkv.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
+        ("ldm", "double_blocks.0.img_attn.qkv.weight", ("model.diffusion_model.", "diffusion_model.", "net.", "")),
+        ("module", "transformer_blocks.0.attn.add_k_proj.weight", ("model.diffusion_model.", "diffusion_model.", "transformer.", "")),
+    ),
     "vae": (
         ("ldm", "decoder.up.0.block.0.conv1.weight", ("first_stage_model.", "vae.", "")),
         ("module", "decoder.up_blocks.0.resnets.0.conv1.weight", ("vae.", "")),
@@ -51,6 +57,11 @@ _CLIP_MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
             "text_encoders.clip_g.transformer.text_model.", "clip_g.transformer.text_model.", "text_model.", "",
         )),
     ),
+    "t5": (
+        ("module", "encoder.block.0.layer.0.SelfAttention.q.weight", (
+            "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "text_encoder_3.", "text_encoder_2.", "",
+        )),
+    ),
 }
 
 
@@ -63,8 +74,14 @@ def find_part(keys: Collection[str], name: str, kind: str = "clip") -> Place | N
     return None
 
 
-def width_at(shapes: dict[str, tuple[int, ...]], place: Place) -> int:
-    """Width of the text encoder that is there."""
+def latent_channels_at(shapes: Mapping[str, tuple[int, ...]], place: Place) -> int:
+    """Latent channels of the autoencoder that is there."""
+    shape = shapes.get(f"{place.prefix}decoder.conv_in.weight", ())
+    return shape[1] if len(shape) == 4 else 0
+
+
+def width_at(shapes: Mapping[str, tuple[int, ...]], place: Place) -> int:
+    """Width of the text encoder of CLIP's kind that is there."""
     mark = "token_embedding.weight" if place.words == "open_clip" else "embeddings.token_embedding.weight"
     shape = shapes.get(place.prefix + mark, ())
     return shape[1] if len(shape) == 2 else 0

@@ -6,9 +6,8 @@ sampling.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from webui.backend.components import END, Autoencoder, Components, Encoded, Fram
 from webui.backend.device import Device
 from webui.backend.families import sd_folder
 from webui.backend.families.ldm import read_part
-from webui.backend.families.places import Place, find_part, width_at
+from webui.backend.families.part_files import PartFile, Shapes, base_of, open_file, seek
+from webui.backend.families.places import Place, find_part, latent_channels_at, width_at
 from webui.backend.families.sd_config import PRESETS, SdConfig, TextConfig, VaeConfig, read_config
 from webui.backend.families.sd_modules import (
     SIZE_WIDTH,
@@ -34,28 +34,12 @@ from webui.backend.families.sd_modules import (
     scaled_linear_alphas,
 )
 from webui.backend.families.sizes import measure_text, measure_unet, measure_vae
-from webui.backend.headers import Header, read_header
+from webui.backend.headers import read_header
 from webui.backend.parts import ModelChoice, ModelPlan, Part, Source, source_of
+from webui.backend.support import PART_NAMES
 from webui.backend.weights import Weights
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint, ModelFile
-
-log = logging.getLogger(__name__)
-
-BASE_KEY = "easel.base"
-"""Metadata key by which a file without all parts names the checkpoint (name or hash) that has the others."""
-
-FOLDERS = {"vae": "models/VAE", "text_encoder": "models/text_encoder", "text_encoder_2": "models/text_encoder"}
-WORDS = {"vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "unet": "UNet"}
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file that has parts, and what it says of their sizes."""
-
-    source: Source
-    header: Header
-    stated: SdConfig | None
 
 
 def plan(choice: ModelChoice) -> ModelPlan:
@@ -90,11 +74,13 @@ def _with_training(config: SdConfig, checkpoint: Checkpoint) -> SdConfig:
 
 
 def _parts_of_files(choice: ModelChoice, family: str) -> tuple[list[Part], SdConfig]:
-    own = _open(choice.checkpoint, family)
-    base = _base_of(own, choice, family)
+    own = open_file(choice.checkpoint)
+    base = base_of(own, choice)
     folder = sd_folder.read_folder(base) if base is not None and base.layout == "diffusers" else None
-    files = [own] if base is None or folder is not None else [own, _open(base, family)]
-    config = next((file.stated for file in files if file.stated), folder.config if folder else PRESETS[family])
+    files = [own] if base is None or folder is not None else [own, open_file(base)]
+    said = [read_config(file.header.metadata, file.name, family) for file in files]
+    config = next(filter(None, said), folder.config if folder else PRESETS[family])
+    stated = {file.source: its for file, its in zip(files, said, strict=True) if its is not None}
     lent = {part.name: part for part in folder.parts} if folder else {}
     parts: list[Part] = []
     for name in ("text_encoder", "text_encoder_2", "unet", "vae"):
@@ -106,74 +92,15 @@ def _parts_of_files(choice: ModelChoice, family: str) -> tuple[list[Part], SdCon
             config = config.revise(vae=vae)
             parts.append(part)
             continue
-        if name in lent and find_part(own.header.shapes, name, text.kind if text else "clip") is None:
-            assert folder is not None
+        if folder is not None and name in lent and _place(name, config, own.header.shapes, True) is None:
             config = config.revise(**{name: getattr(folder.config, name)})
             parts.append(lent[name])
             continue
-        file, place = _seek(name, files, choice, text)
-        config = config.revise(**{name: _sizes(name, file, place, config)})
+        file, place = seek(name, files, choice, partial(_place, name, config))
+        said_of = stated.get(file.source)
+        config = config.revise(**{name: getattr(said_of, name) if said_of is not None else _sizes(name, file, place, config)})
         parts.append(_part(name, file.source, place, config))
     return parts, config
-
-
-def _open(file: Checkpoint | ModelFile, family: str) -> _File:
-    header = read_header(Path(file.path))
-    return _File(source_of(file), header, read_config(header.metadata, file.name, family))
-
-
-def _base_of(own: _File, choice: ModelChoice, family: str) -> Checkpoint | None:
-    """The checkpoint that the file names for what it lacks."""
-    name = own.header.metadata.get(BASE_KEY)
-    if not name or choice.shelf is None:
-        return None
-    base = choice.shelf.checkpoint(name)
-    if base is None:
-        raise ModelError(
-            f"{choice.checkpoint.name} is only a part of a model, and the checkpoint it belongs to, “{name[:120]}”, is not here.", field="checkpoint",
-            hint="Put that checkpoint into models/Stable-diffusion.",
-        )
-    if base.family != family:
-        what = f"{choice.checkpoint.name} names {base.name} for its other parts, which is not of its family."
-        raise ModelError(what, field="checkpoint")
-    return base
-
-
-def _seek(name: str, files: list[_File], choice: ModelChoice, text: TextConfig | None) -> tuple[_File, Place]:
-    """The file that has the part: the checkpoint, the one it names, else the one that fits in the folder for such parts."""
-    for file in files:
-        place = find_part(file.header.shapes, name, text.kind if text else "clip")
-        if place is not None:
-            return file, place
-    if name == "unet":
-        raise ModelError(f"{choice.checkpoint.name} has no UNet.", field="checkpoint", hint="It is not a checkpoint; choose another one.")
-    fitting = [found for file in _shelved(name, choice) if (found := _fits(file, name, text)) is not None]
-    lacks = f"{choice.checkpoint.name} has no {WORDS[name]}"
-    if not fitting:
-        raise ModelError(f"{lacks}, and there is none that fits.", field="checkpoint", hint=f"Put one into {FOLDERS[name]}.")
-    if name == "vae" and len(fitting) > 1:
-        names = ", ".join(Path(file.source.path).name for file, _ in fitting[:4])
-        raise ModelError(f"{lacks}, and several could be meant: {names}.", field="checkpoint", hint="Choose the VAE.")
-    file, place = fitting[0]
-    log.info("%s: the %s is %s", choice.checkpoint.name, WORDS[name], file.source.path)
-    return file, place
-
-
-def _shelved(name: str, choice: ModelChoice) -> list[ModelFile]:
-    return choice.shelf.files("vae" if name == "vae" else "text_encoder") if choice.shelf is not None else []
-
-
-def _fits(file: ModelFile, name: str, text: TextConfig | None) -> tuple[_File, Place] | None:
-    """A separate file, if it holds such a part of the right width. One that cannot be read is not it."""
-    try:
-        header = read_header(Path(file.path))
-    except ModelError as error:
-        log.info("%s is passed over: %s", file.name, error.message)
-        return None
-    place = find_part(header.shapes, name, text.kind if text else "clip")
-    if place is None or (text is not None and width_at(header.shapes, place) != text.width):
-        return None
-    return _File(source_of(file), header, None), place
 
 
 def _chosen_vae(file: ModelFile, base: VaeConfig) -> tuple[Part, VaeConfig]:
@@ -186,17 +113,25 @@ def _chosen_vae(file: ModelFile, base: VaeConfig) -> tuple[Part, VaeConfig]:
     return _part("vae", source_of(file), place, SdConfig(vae=vae)), vae
 
 
-def _sizes(name: str, file: _File, place: Place, config: SdConfig) -> Any:
-    """Stated by the checkpoint, or measured from the weights."""
-    if file.stated is not None:
-        return getattr(file.stated, name)
+def _place(name: str, config: SdConfig, shapes: Shapes, own: bool) -> Place | None:
+    """See `part_files.Find`."""
+    text = config.texts.get(name)
+    place = find_part(shapes, name, text.kind if text else "clip")
+    if place is None or own:
+        return place
+    fits = width_at(shapes, place) == text.width if text else latent_channels_at(shapes, place) == config.unet.latent_channels
+    return place if fits else None
+
+
+def _sizes(name: str, file: PartFile, place: Place, config: SdConfig) -> Any:
+    """Measured from the weights."""
     shapes = file.header.shapes
     try:
         if name == "unet":
             return measure_unet(shapes, place, config.unet)
         return measure_vae(shapes, place, config.vae) if name == "vae" else measure_text(shapes, place, config.texts[name])
     except (KeyError, IndexError, ValueError) as error:
-        what = f"{Path(file.source.path).name}: the sizes of its {WORDS[name]} make no sense ({str(error).splitlines()[0]})."
+        what = f"{Path(file.source.path).name}: the sizes of its {PART_NAMES[name]} make no sense ({str(error).splitlines()[0]})."
         raise ModelError(what, field="checkpoint", hint="The file is damaged, or not a model of this family.") from error
 
 
@@ -234,7 +169,7 @@ def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) ->
     if extra:
         more["blank"] = lambda autoencoder, height, width: _blank(extra, autoencoder, height, width, device.device)
     return Components(
-        checkpoint, device, denoise, encoders, SdAutoencoder(modules.vae, config.vae.scaling), _prediction(unet, config),
+        checkpoint, device, denoise, encoders, SdAutoencoder(modules.vae, config.vae.scaling, config.vae.shift), _prediction(unet, config),
         scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels, parts,
         zero_snr=scheduler.zero_snr, **more,
     )

@@ -67,6 +67,11 @@ class VaeConfig(Frozen):
     groups: int = Field(default=32, ge=1, le=128)
     latent_channels: int = Field(default=4, ge=1, le=64)
     scaling: float = Field(default=0.18215, gt=0)
+    shift: float = 0.0
+    """What stands for 0 in the latents, before they are scaled."""
+
+    quantized: bool = True
+    """With a convolution on either side of the latents, as autoencoders have that come from VQ models."""
 
 
 class TextConfig(Frozen):

@@ -51,7 +51,7 @@ def read_folder(checkpoint: Checkpoint) -> Folder:
 
 
 def _read_part(folder: Path, name: str, config: SdConfig, checkpoint: Checkpoint) -> tuple[Part, Any]:
-    stated = _json(folder / "config.json", checkpoint)
+    stated = read_json(folder / "config.json", checkpoint)
     header = read_header(folder)
     text = config.texts.get(name)
     place = find_part(header.shapes, name)  # in this layout every text encoder has transformers' names
@@ -62,15 +62,15 @@ def _read_part(folder: Path, name: str, config: SdConfig, checkpoint: Checkpoint
             unet = measure_unet(header.shapes, place, config.unet)
             heads = stated.get("attention_head_dim", unet.heads)  # diffusers' name for how many there are
             shown = {"groups": stated.get("norm_num_groups", unet.groups), "heads": tuple(heads) if isinstance(heads, list) else heads}
-            sizes, build = unet.revise(**shown), _from(UNet2DConditionModel, stated)
+            sizes, build = unet.revise(**shown), module_builder(UNet2DConditionModel, stated)
         elif name == "vae":
             scale, groups = stated.get("scaling_factor", config.vae.scaling), stated.get("norm_num_groups", config.vae.groups)
-            sizes, build = measure_vae(header.shapes, place, config.vae).revise(scaling=scale, groups=groups), _from(AutoencoderKL, stated)
+            sizes, build = measure_vae(header.shapes, place, config.vae).revise(scaling=scale, groups=groups), module_builder(AutoencoderKL, stated)
         else:
             assert text is not None
             sizes = measure_text(header.shapes, place, text)
             projected = "text_projection.weight" in header.shapes
-            build = _text(stated, projected)
+            build = clip_builder(stated, projected)
             sizes = sizes.revise(projection=sizes.projection if projected else 0)
     except (KeyError, IndexError, ValueError, TypeError) as error:
         what = f"{checkpoint.name}: the description of its {name} makes no sense ({str(error).splitlines()[0]})."
@@ -79,21 +79,21 @@ def _read_part(folder: Path, name: str, config: SdConfig, checkpoint: Checkpoint
     def read(weights: Weights) -> dict[str, Tensor]:
         return read_own(weights, place, name, build_keys(build))
 
-    source = _source(folder)
+    source = source_at(folder)
     return (Part(name, source, build, read, restore_buffers) if text else Part(name, source, build, read)), sizes
 
 
-def _from(kind: Any, stated: dict[str, Any]) -> Callable[[], nn.Module]:
+def module_builder(kind: Any, stated: dict[str, Any]) -> Callable[[], nn.Module]:
     """diffusers' module as its own description has it."""
     return lambda: kind.from_config(stated)
 
 
-def _text(stated: dict[str, Any], projected: bool) -> Callable[[], nn.Module]:
+def clip_builder(stated: dict[str, Any], projected: bool) -> Callable[[], nn.Module]:
     sizes = CLIPTextConfig.from_dict(stated)
     return lambda: (CLIPTextModelWithProjection if projected else CLIPTextModel)(sizes)
 
 
-def _source(folder: Path) -> Source:
+def source_at(folder: Path) -> Source:
     """The file with the weights; for shards the folder."""
     files = weight_files(folder)
     path = files[0] if len(files) == 1 else folder
@@ -102,7 +102,7 @@ def _source(folder: Path) -> Source:
 
 
 def _scheduler(folder: Path, checkpoint: Checkpoint) -> SchedulerConfig:
-    stated = _json(folder / "scheduler" / "scheduler_config.json", checkpoint)
+    stated = read_json(folder / "scheduler" / "scheduler_config.json", checkpoint)
     schedule = stated.get("beta_schedule", "scaled_linear")
     if schedule != "scaled_linear":
         what = f"{checkpoint.name} was trained with the noise schedule {str(schedule)[:40]}, which is not supported yet."
@@ -118,7 +118,7 @@ def _scheduler(folder: Path, checkpoint: Checkpoint) -> SchedulerConfig:
         raise ModelError(what, field="checkpoint") from error
 
 
-def _json(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def read_json(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -66,7 +66,8 @@ def build_vae(config: VaeConfig) -> AutoencoderKL:
     }
     return AutoencoderKL(
         **blocks, layers_per_block=config.layers, latent_channels=config.latent_channels,
-        norm_num_groups=config.groups, scaling_factor=config.scaling,
+        norm_num_groups=config.groups, scaling_factor=config.scaling, shift_factor=config.shift or None, use_quant_conv=config.quantized,
+        use_post_quant_conv=config.quantized,
     )
 
 
@@ -140,6 +141,7 @@ class SdAutoencoder:
 
     vae: AutoencoderKL
     scaling: float
+    shift: float = 0.0
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -148,13 +150,14 @@ class SdAutoencoder:
 
     def decode(self, latents: Tensor) -> Tensor:
         """See `Autoencoder.decode`."""
-        return self.vae.decode((latents / self.scaling).to(self._dtype), return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
+        latents = (latents / self.scaling + self.shift).to(self._dtype)
+        return self.vae.decode(latents, return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
 
     def encode(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `Autoencoder.encode`."""
         found = self.vae.encode(pictures.to(self._dtype), return_dict=False)[0]
         latents = found.mean if noise is None else found.mean + found.std * noise.to(found.std.device)
-        return latents.float() * self.scaling
+        return (latents.float() - self.shift) * self.scaling
 
 
 def scaled_linear_alphas(beta_start: float, beta_end: float, timesteps: int) -> Tensor:

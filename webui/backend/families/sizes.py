@@ -49,7 +49,8 @@ def measure_vae(shapes: Shapes, place: Place, base: VaeConfig) -> VaeConfig:
     block = "encoder.down.{}.block.{}.conv1.weight" if place.words == "ldm" else "encoder.down_blocks.{}.resnets.{}.conv1.weight"
     channels = tuple(own[block.format(level, 0)][0] for level in range(8) if block.format(level, 0) in own)
     layers = sum(block.format(0, layer) in own for layer in range(8))
-    return base.revise(channels=channels, layers=layers, latent_channels=own["decoder.conv_in.weight"][1])
+    latents, quantized = own["decoder.conv_in.weight"][1], "post_quant_conv.weight" in own
+    return base.revise(channels=channels, layers=layers, latent_channels=latents, quantized=quantized)
 
 
 def measure_text(shapes: Shapes, place: Place, base: TextConfig) -> TextConfig:

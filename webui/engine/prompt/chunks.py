@@ -10,6 +10,8 @@ from webui.engine.prompt.attention import BREAK, parse_attention
 from webui.engine.prompt.tokens import COMMA, END, START, encode
 
 CHUNK = 75
+T5_PAD, T5_END = 0, 1
+"""T5's padding and end mark (Raffel et al. 2020, https://arxiv.org/abs/1910.10683)."""
 
 Tokenize = Callable[[str], list[int]]
 
@@ -76,6 +78,24 @@ def chunk_prompt(
         else:
             builder.add(tokenize(piece[0]), piece[1])
     return builder.finish()
+
+
+def long_chunks(texts: Sequence[str], tokenize: Tokenize, length: int, *, literal: bool = False, field: str = "prompt") -> tuple[Chunk, ...]:
+    """One chunk a text for an encoder that reads it whole: its tokens, T5's end mark, and padding up to `length`, or up to the longest of them. BREAK
+    means nothing. Raises `PromptError` at a weight that is no number."""
+    rows: list[tuple[list[int], list[float]]] = []
+    for text in texts:
+        tokens, weights = list[int](), list[float]()
+        for piece in [(text, 1.0)] if literal else parse_attention(text, field):
+            if piece != BREAK:
+                found = tokenize(piece[0])
+                tokens += found
+                weights += [piece[1]] * len(found)
+        rows.append(([*tokens, T5_END], [*weights, 1.0]))
+    longest = max(length, *(len(tokens) for tokens, _ in rows))
+    return tuple(
+        Chunk((*tokens, *[T5_PAD] * (longest - len(tokens))), (*weights, *[1.0] * (longest - len(tokens)))) for tokens, weights in rows
+    )
 
 
 class _Builder:

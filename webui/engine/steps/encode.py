@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from webui.backend.components import END, Components, Encoded, Frame, TextEncoder
 from webui.engine.conditioning import Line, Padding, Timeline
 from webui.engine.emphasis import apply_emphasis
-from webui.engine.prompt.chunks import EMPTY, Chunk
+from webui.engine.prompt.chunks import EMPTY, Chunk, long_chunks
 from webui.engine.prompt.compose import Part, split_parts
 from webui.engine.prompt.reading import Reading, chunks_of
 from webui.engine.prompt.schedule import Timing, parse_schedule
@@ -62,19 +62,23 @@ class PromptCache:
 
 def encode_texts(components: Components, texts: Texts, settings: PictureSettings, field: str = "prompt") -> dict[str, Encoded]:
     """States (tokens, width) and pooled (width,) of each different text. Every chunk of 75 tokens is encoded by itself, the results stand one after
-    the other; shorter texts are padded with encoded empty chunks. The vector for the whole is that of the first chunk. Raises `PromptError`."""
+    the other; shorter texts are padded with encoded empty chunks. The vector for the whole is that of the first chunk. An encoder with words of its
+    own gets each text in one piece. Raises `PromptError`."""
     different = list(dict.fromkeys(texts))
     chunked = [chunks_of(text, settings, field).chunks for text in different]
     longest = max(len(chunks) for chunks in chunked)
-    filled = [(*chunks, *[EMPTY] * (longest - len(chunks))) for chunks in chunked]
+    in_chunks = [(*chunks, *[EMPTY] * (longest - len(chunks))) for chunks in chunked]
     order = [different.index(text) for text in texts]
 
     def of(encoder: TextEncoder) -> Encoded:
-        skip = _clip_skip(encoder, settings)
+        skip, filled = _clip_skip(encoder, settings), in_chunks
+        if encoder.tokenize is not None:
+            whole = long_chunks(different, encoder.tokenize, encoder.length, literal=settings.emphasis == "None", field=field)
+            filled = [(chunk,) for chunk in whole]
         encoded = encode_chunks(encoder, [chunk.tokens for chunks in filled for chunk in chunks], components.device.device, skip)
         columns = [
             _weigh([encoded[chunks[place].tokens].states for chunks in filled], [chunks[place] for chunks in filled], settings.emphasis, order)
-            for place in range(longest)
+            for place in range(len(filled[0]))
         ]
         pooled = [vector for chunks in filled if (vector := encoded[chunks[0].tokens].pooled) is not None]
         return Encoded(torch.cat(columns, dim=1), torch.stack(pooled) if pooled else None)
@@ -127,10 +131,10 @@ def _weigh(encoded: list[Tensor], chunks: list[Chunk], emphasis: str, order: lis
 
 def encode(
     components: Components, cache: PromptCache, reading: Reading, cfg: float, timing: Timing, settings: PictureSettings,
-    size: tuple[int, int] = (512, 512),
+    size: tuple[int, int] = (512, 512), *, distilled: float = 3.5,
 ) -> Timeline:
     """Conditioning of a batch over the calls of a pass of this size (width, height). Where guidance needs no negative prompt (cfg 1, no AND), none is
-    encoded."""
+    encoded. `distilled`: see `Frame`."""
 
     def line(text: str, *, negative: bool = False) -> Line:
         field = reading.fields[negative]
@@ -138,7 +142,7 @@ def encode(
         encoded = cache.get(components, tuple(entry.text for entry in entries), settings, field)
         if negative and components.zero_negative and not any(entry.text for entry in entries):
             encoded = tuple(_zeros(one) for one in encoded)
-        frame = _frame(size, settings, negative)
+        frame = replace(_frame(size, settings, negative), distilled=distilled)
         added: list[Mapping[str, Tensor]] = [components.describe(one.pooled, frame) for one in encoded]
         return Line(tuple(entry.end for entry in entries), tuple(one.states for one in encoded), tuple(added))
 

@@ -22,6 +22,7 @@ from webui.services.infotext.reader import DEFAULTS, ReadOptions
 
 REQUEST_FIELDS = {
     "Prompt": "prompt", "Negative prompt": "negative_prompt", "Styles array": "styles", "Steps": "steps", "CFG scale": "cfg_scale", "Seed": "seed",
+    "Distilled CFG Scale": "distilled_cfg_scale",
     "Variation seed": "subseed", "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
     "Seed resize from-2": "seed_resize_from_h", "CFG Rescale": "cfg_rescale", "CFG Rescale φ": "cfg_rescale", "CFG rescale": "cfg_rescale",
     "CFG Rescale phi": "cfg_rescale", "Denoising strength": "denoising_strength", "Hires prompt": "hr_prompt",

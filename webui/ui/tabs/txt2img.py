@@ -165,6 +165,7 @@ def _place_guidance(form: Form) -> None:
     form.place("cfg_scale")
     with gr.Accordion(word("guidance_extra"), open=False, elem_id=f"{TAB}_guidance_extra"):
         form.place("cfg_rescale")
+        form.place("distilled_cfg_scale")
 
 
 def _place_seed_extra(form: Form) -> None:

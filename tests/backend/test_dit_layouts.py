@@ -1,0 +1,321 @@
+"""SD 3 and Flux in every layout, with tiny random weights: recognised, loaded offline, answering as diffusers' and transformers' own modules do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.loaders.single_file_utils import (
+    convert_flux_transformer_checkpoint_to_diffusers,
+    convert_sd3_transformer_checkpoint_to_diffusers,
+)
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+from tests.backend.test_sd_layouts import CPU, Folder
+from tools.random_checkpoint import random_tensor
+from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
+from webui.backend.components import Components, Frame, ModuleCall
+from webui.backend.device import Device
+from webui.backend.families import dit
+from webui.backend.families.dit_keys import transformer_layout
+from webui.backend.families.dit_modules import build_transformer
+from webui.backend.families.spiece import read_spiece
+from webui.backend.families.t5 import tokenizer_of
+from webui.backend.identify import identify
+from webui.backend.parts import ModelChoice, load_model
+from webui.backend.support import unsupported
+from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint, FileKind
+
+SMALL = [kind for kind in SIZES if kind != "sd3-large-3.5"]
+
+
+def checkpoint_at(path: Path) -> Checkpoint:
+    """As the catalog would list it: what it is, is told by nothing but its own files."""
+    found, stat = identify(path), path.stat()
+    assert unsupported(found.family, found.variant, found.layout, found.prediction, found.parts) is None
+    known = {name: getattr(found, name) for name in ("family", "variant", "layout", "prediction", "parts", "dtype")}
+    return Checkpoint(name=path.name, path=str(path), size=stat.st_size, mtime=stat.st_mtime, **known)
+
+
+def load(path: Path, shelf: Folder | None = None, device: Device = CPU) -> Components:
+    return load_model(dit.plan(ModelChoice(checkpoint_at(path), shelf=shelf)), device)
+
+
+@dataclass
+class Case:
+    """One kind of model as a folder."""
+
+    kind: str
+    folder: Path
+
+    @property
+    def flux(self) -> bool:
+        return self.kind.startswith("flux")
+
+
+@pytest.fixture(scope="module", params=list(SIZES))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("dit") / request.param
+    return Case(request.param, write_folder(folder, request.param, 3, random_tensor, shards=2))
+
+
+@pytest.fixture(scope="module")
+def plain(case: Case) -> dict[str, Any]:
+    """diffusers' and transformers' own loaders; nothing of ours but the weights."""
+    transformer = FluxTransformer2DModel if case.flux else SD3Transformer2DModel
+    found: dict[str, Any] = {
+        "transformer": transformer.from_pretrained(case.folder / "transformer", torch_dtype=torch.float32),
+        "vae": AutoencoderKL.from_pretrained(case.folder / "vae", torch_dtype=torch.float32),
+    }
+    texts: dict[str, Any] = {"text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
+    if not case.flux:
+        texts = {"text_encoder": CLIPTextModelWithProjection, "text_encoder_2": CLIPTextModelWithProjection, "text_encoder_3": T5EncoderModel}
+    found |= {name: kind.from_pretrained(case.folder / name, dtype=torch.float32) for name, kind in texts.items()}
+    return {name: module.eval() for name, module in found.items()}
+
+
+def clip_tokens(pad: int) -> torch.Tensor:
+    tokens = torch.full((2, 77), pad)
+    tokens[:, :4] = torch.tensor([[49406, 320, 736, 49407], [49406, 1125, 539, 49407]])
+    return tokens
+
+
+def t5_tokens(length: int) -> torch.Tensor:
+    tokens = torch.zeros(2, length, dtype=torch.long)
+    tokens[:, :3] = torch.tensor([[4, 5, 1], [6, 7, 1]])
+    return tokens
+
+
+@torch.inference_mode()
+def encoded_by_hand(plain: dict[str, Any], flux: bool, length: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+    """Context and pooled vector as diffusers' pipelines make them (`encode_prompt`)."""
+    if flux:
+        return plain["text_encoder_2"](t5_tokens(length))[0], plain["text_encoder"](clip_tokens(49407)).pooler_output
+    pairs = [plain[name](clip_tokens(pad), output_hidden_states=True) for name, pad in (("text_encoder", 49407), ("text_encoder_2", 0))]
+    clip, words = torch.cat([output.hidden_states[-2] for output in pairs], -1), plain["text_encoder_3"](t5_tokens(length))[0]
+    clip = torch.nn.functional.pad(clip, (0, words.shape[-1] - clip.shape[-1]))
+    return torch.cat([clip, words], 1), torch.cat([output[0] for output in pairs], -1)
+
+
+@torch.inference_mode()
+def compare(components: Components, plain: dict[str, Any], flux: bool) -> None:
+    """Texts, one step of the transformer and the autoencoder, within 1e-5."""
+    generator = torch.Generator().manual_seed(0)
+    context, pooled = encoded_by_hand(plain, flux)
+    encoded = [one.encode(clip_tokens(one.pad) if one.tokenize is None else t5_tokens(9), None) for one in components.text_encoders]
+    ours = components.join(encoded)
+    assert ours.pooled is not None
+    torch.testing.assert_close(ours.states, context, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.pooled, pooled, atol=1e-5, rtol=0)
+    transformer = plain["transformer"]
+    channels = transformer.config.in_channels // 4 if flux else 16
+    x, sigma = torch.randn(2, channels, 8, 12, generator=generator), 0.7
+    rows = [components.describe(row, Frame(96, 64, distilled=2.5)) for row in ours.pooled]
+    added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    found = components.denoise(ModuleCall(x, torch.full((2,), sigma * 1000), ours.states, added=added))
+    if flux:
+        guidance = torch.full((2,), 2.5) if transformer.config.guidance_embeds else None
+        expected = transformer(
+            FluxPipeline._pack_latents(x, 2, channels, 8, 12), context, pooled, torch.full((2,), sigma),
+            FluxPipeline._prepare_latent_image_ids(2, 4, 6, torch.device("cpu"), torch.float32), torch.zeros(context.shape[1], 3), guidance,
+        ).sample
+        expected = FluxPipeline._unpack_latents(expected, 64, 96, 8)
+    else:
+        expected = transformer(x, context, pooled, torch.full((2,), sigma * 1000)).sample
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    vae, latents = plain["vae"], x[:, :16]
+    scaling, shift = vae.config.scaling_factor, vae.config.shift_factor
+    torch.testing.assert_close(components.autoencoder.decode(latents), vae.decode(latents / scaling + shift).sample, atol=1e-5, rtol=0)
+    picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
+    torch.testing.assert_close(
+        components.autoencoder.encode(picture), (vae.encode(picture).latent_dist.mean - shift) * scaling, atol=1e-5, rtol=0,
+    )
+
+
+def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
+    compare(load(case.folder), plain, case.flux)
+
+
+def test_a_single_file(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+    compare(load(write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)), plain, case.flux)
+
+
+def test_a_transformer_alone_with_the_others_from_their_folders(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+    files = write_parts(tmp_path, case.kind, 3, random_tensor)
+    rest: list[tuple[FileKind, Path]] = [("vae" if part == "vae" else "text_encoder", file) for part, file in files.items() if part != "transformer"]
+    compare(load(files["transformer"], Folder(tuple(rest))), plain, case.flux)
+
+
+def test_a_transformer_alone_in_diffusers_names(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+    own = Tiny(case.kind).weights(3, random_tensor)["transformer"]
+    save_file(own, tmp_path / "own.safetensors")
+    base = write_file(tmp_path / "base.safetensors", case.kind, 3, random_tensor)
+    save_file(own, tmp_path / "own.safetensors", {"easel.base": "base"})
+    compare(load(tmp_path / "own.safetensors", Folder(known=(checkpoint_at(base),))), plain, case.flux)
+
+
+def test_sd3_goes_without_t5(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", "sd3-medium", 3, random_tensor, t5=False)
+    whole = load_file(write_file(tmp_path / "whole.safetensors", "sd3-medium", 3, random_tensor))
+    save_file({name: value for name, value in whole.items() if "t5xxl" not in name}, tmp_path / "cut.safetensors")
+    for path in (folder, tmp_path / "cut.safetensors"):
+        components = load(path)
+        assert len(components.text_encoders) == 2
+        joined = components.join([one.encode(clip_tokens(one.pad), None) for one in components.text_encoders])
+        assert joined.states.shape == (2, 77 + 256, 160)  # 256 zeros: as diffusers' pipeline without its third encoder
+        assert not joined.states[:, 77:].any() and joined.states[:, :77].any()
+
+
+def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+    files = write_parts(tmp_path / "parts", "flux-dev", 3, random_tensor)
+    with pytest.raises(ModelError, match=r"transformer.safetensors has no text encoder, and there is none that fits") as caught:
+        load(files["transformer"], Folder())
+    assert caught.value.hint == "Put one into models/text_encoder."
+    clip: tuple[FileKind, Path] = ("text_encoder", files["text_encoder"])
+    with pytest.raises(ModelError, match="has no second text encoder, and there is none that fits"):
+        load(files["transformer"], Folder((clip,)))
+    t5: tuple[FileKind, Path] = ("text_encoder", files["text_encoder_2"])
+    with pytest.raises(ModelError, match="has no VAE, and there is none that fits") as caught:
+        load(files["transformer"], Folder((clip, t5)))
+    assert caught.value.hint == "Put one into models/VAE."
+    (tmp_path / "parts" / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="needs T5's tokenizer, and there is none") as caught:
+        load(files["transformer"], Folder((clip, t5, ("vae", files["vae"]))))
+    assert caught.value.hint == "Put tokenizer.json or spiece.model of google/t5-v1_1-xxl into models/text_encoder."
+    (tmp_path / "parts" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"tokenizer.json, the tokenizer of T5, cannot be read"):
+        load(files["transformer"], Folder((clip, t5, ("vae", files["vae"]))))
+
+
+def test_a_vae_of_other_latents_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "flux-dev", "flux-dev", 3, random_tensor)
+    sd3, wrong = write_parts(tmp_path / "parts", "sd3-medium", 4, random_tensor)["vae"], tmp_path / "wrong.safetensors"
+    shelf = Folder((("vae", sd3), ("vae", wrong)))
+    save_file({name: value[:, :4].contiguous() if name == "decoder.conv_in.weight" else value for name, value in load_file(sd3).items()}, wrong)
+    fits, other = shelf.files("vae")
+    latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    own, chosen = load(folder), load_model(dit.plan(ModelChoice(checkpoint_at(folder), fits)), CPU)
+    assert not torch.allclose(own.autoencoder.decode(latents), chosen.autoencoder.decode(latents))
+    with pytest.raises(ModelError, match=r"wrong.safetensors is not a VAE for flux-dev"):
+        dit.plan(ModelChoice(checkpoint_at(folder), other))
+
+
+def test_four_bits_of_bitsandbytes_are_refused_in_words(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "flux-dev", "flux-dev", 3, random_tensor)
+    with pytest.raises(ModelError, match="stored in 4 bits of bitsandbytes"):
+        dit.plan(ModelChoice(checkpoint_at(folder).revise(dtype="NF4")))
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_names_are_those_that_diffusers_converts(kind: str) -> None:
+    """Values too: what is joined, in which order, and what changes places. Flux' converter knows the published width only, but looks at rows alone."""
+    tiny = Tiny(kind)
+    if tiny.family == "sd3":
+        own: dict[str, torch.Tensor] = tiny.weights(5, random_tensor)["transformer"]
+    else:
+        with torch.device("meta"):
+            width = {"attention_head_dim": 128, "num_attention_heads": 24, "axes_dims_rope": (16, 56, 56)}
+            shapes = build_transformer("flux", {**SIZES[kind], **width}).state_dict()
+        rows = {name: torch.arange(float(value.shape[0])).reshape(-1, *[1] * (value.ndim - 1)) for name, value in shapes.items()}
+        own = {name: value + number for number, (name, value) in enumerate(rows.items())}
+    laid = transformer_layout(tiny.family, {name: tuple(value.shape) for name, value in own.items()})
+    convert = convert_sd3_transformer_checkpoint_to_diffusers if tiny.family == "sd3" else convert_flux_transformer_checkpoint_to_diffusers
+    converted = convert({name: one.join(own) for name, one in laid.items()})
+    assert converted.keys() == own.keys()
+    assert [name for name, value in own.items() if not torch.equal(converted[name], value)] == []
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_all_of_a_file_is_used(kind: str, tmp_path: Path) -> None:
+    """Every tensor of the single file reaches a module: nothing is left over."""
+    path, asked = write_file(tmp_path / "whole.safetensors", kind, 3, random_tensor), set[str]()
+
+    class Watched:
+        def __init__(self, values: dict[str, torch.Tensor]) -> None:
+            self.values, self.metadata = values, {}
+
+        def keys(self) -> list[str]:
+            return list(self.values)
+
+        def shape(self, key: str) -> tuple[int, ...]:
+            return tuple(self.values[key].shape)
+
+        def get(self, key: str) -> torch.Tensor:
+            asked.add(key)
+            return self.values[key]
+
+    weights = Watched(file_weights(kind, 3, random_tensor))
+    for part in dit.plan(ModelChoice(checkpoint_at(path))).parts:
+        part.read(weights)
+    assert set(weights.values) == asked
+
+
+def _varint(number: int) -> bytes:
+    more = bytes([number & 127 | 128]) if number > 127 else b""
+    return more + _varint(number >> 7) if more else bytes([number])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def test_a_sentencepiece_model_gives_the_words_of_the_tokenizer_file(tmp_path: Path) -> None:
+    scores = [(piece, -float(len(PIECES) - len(piece))) for piece in PIECES]
+    pieces = [_field(1, piece.encode()) + _varint(2 << 3 | 5) + struct.pack("<f", score) + _varint(3 << 3) + b"\x01" for piece, score in scores]
+    model = b"".join(_field(1, piece) for piece in pieces) + _field(2, b"\x20\x05") + _field(3, _field(1, b"nmt_nfkc"))
+    (tmp_path / "spiece.model").write_bytes(model)
+    folder = write_folder(tmp_path / "flux-dev", "flux-dev", 3, random_tensor)
+    words = tokenizer_of(folder / "tokenizer_2" / "tokenizer.json")
+    spiece = tokenizer_of(tmp_path / "spiece.model")
+    for text in ("a red house", "a  red", "", "dog", "é!"):
+        assert spiece(text) == words(text.replace("  ", " "))
+    assert [PIECES[token] for token in spiece("a red house")] == ["▁a", "▁red", "▁house"]
+    for cut in (model[:-3], b"\xff\xff", b"{}"):
+        (tmp_path / "bad.model").write_bytes(cut)
+        with pytest.raises(ValueError, match=r"SentencePiece|cut short"):
+            read_spiece(tmp_path / "bad.model")
+
+
+def test_a_damaged_folder_is_refused_in_words(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "sd3", "sd3-medium", 3, random_tensor)
+    checkpoint = checkpoint_at(folder)
+    (folder / "transformer" / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"transformer/config\.json is damaged"):
+        dit.plan(ModelChoice(checkpoint))
+    shutil.rmtree(folder / "scheduler")
+    with pytest.raises(ModelError, match=r"config\.json"):
+        dit.plan(ModelChoice(checkpoint))
+
+
+def test_flux_shift_is_black_forest_labs() -> None:
+    """`flux/sampling.py`: mu 0.5 at 256 tokens, 1.15 at 4096; diffusers' `calculate_shift` is the same line."""
+    for width, height, mu in ((256, 256, 0.5), (1024, 1024, 1.15), (512, 512, 0.63)):
+        assert dit.flux_shift(width, height) == pytest.approx(torch.tensor(mu, dtype=torch.float64).exp().item())
+
+
+def test_a_flux_folder_without_t5_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "flux-dev", "flux-dev", 3, random_tensor, t5=False)
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["text_encoder_2"] == [None, None]
+    with pytest.raises(ModelError, match="flux-dev has no second text encoder"):
+        dit.plan(ModelChoice(checkpoint_at(folder)))
+
+
+def test_fill_sees_a_grey_picture_and_a_mask_everywhere(tmp_path: Path) -> None:
+    components = load(write_folder(tmp_path / "fill", "flux-fill", 3, random_tensor))
+    with torch.inference_mode():
+        blank, grey = components.blank(components.autoencoder, 4, 6), components.autoencoder.encode(torch.zeros(1, 3, 32, 48))
+    assert blank is not None and blank.shape == (1, 16 + 64, 4, 6)
+    assert torch.equal(blank[:, :16], grey) and (blank[:, 16:] == 1).all()

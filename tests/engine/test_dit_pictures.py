@@ -1,0 +1,180 @@
+"""Whole pictures of SD 3 and Flux against diffusers' own pipelines: tiny random weights, the same noise, four steps, float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+from tests.backend.conftest import Hashes
+from tools.random_checkpoint import random_tensor
+from tools.random_dit import write_file, write_folder
+from webui.backend.catalog import Catalog
+from webui.backend.families.t5 import tokenizer_of
+from webui.engine.prompt.tokens import encode
+from webui.engine.runtime import Runtime
+from webui.engine.tables import SAMPLERS, register_tables
+from webui.engine.tools import RunTools
+from webui.plugins.registry import Registries
+from webui.schema.errors import RequestError
+from webui.schema.generation import Txt2Img
+from webui.schema.machine import DeviceOptions
+from webui.schema.settings import PictureSettings
+
+PROMPT, NEGATIVE, SEED, STEPS, CFG, TOLD, SIDE = "a red house", "dog", 11, 4, 4.5, 2.5, 96
+KINDS = ("sd3-medium-3.5", "flux-dev", "flux-schnell")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each kind as a folder and as a file; what they are is recognised from nothing but themselves."""
+    folder = tmp_path_factory.mktemp("models")
+    for kind in KINDS:
+        write_folder(folder / f"{kind}-folder", kind, 9, random_tensor)
+        write_file(folder / f"{kind}.safetensors", kind, 9, random_tensor)
+    write_folder(folder / "flux-fill-folder", "flux-fill", 9, random_tensor)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtime(models: Path) -> Iterator[Runtime]:
+    registries = Registries()
+    register_tables(registries)
+    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), Catalog([models], Hashes()), registries)
+    yield made
+    made.close()
+
+
+def make(runtime: Runtime, checkpoint: str, **changes: object) -> np.ndarray:
+    """(height, width, 3) of the first picture."""
+    request = Txt2Img(
+        prompt=PROMPT, seed=SEED, steps=STEPS, cfg_scale=1.0, distilled_cfg_scale=TOLD, sampler="Euler", width=SIDE, height=SIDE,
+        checkpoint=checkpoint,
+    ).revise(**changes)
+    picture = next(iter(runtime.generate(request, RunTools(settings=PictureSettings(randn_source="CPU")))))
+    return np.asarray(picture.image).astype(np.float32)
+
+
+def _clip_tokens(text: str, pad: int) -> torch.Tensor:
+    tokens = [49406, *encode(text), 49407]
+    return torch.tensor([tokens + [pad] * (77 - len(tokens))])
+
+
+def _t5_tokens(folder: Path, text: str, length: int) -> torch.Tensor:
+    tokens = [*tokenizer_of(next(folder.glob("tokenizer*/tokenizer.json")))(text), 1]
+    return torch.tensor([tokens + [0] * (length - len(tokens))])
+
+
+@torch.inference_mode()
+def _by_flux(folder: Path, kind: str, negative: str | None) -> torch.Tensor:
+    clip = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_2", dtype=torch.float32)
+    pipe: Any = FluxPipeline(
+        FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
+        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32), clip, None, t5, None,
+        FluxTransformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32),
+    )
+    told: dict[str, Any] = {}
+    for name, text in (("", PROMPT), ("negative_", negative)):
+        if text is not None:
+            told[f"{name}prompt_embeds"] = t5(_t5_tokens(folder, text, 256 if kind == "flux-schnell" else 512))[0]
+            told[f"{name}pooled_prompt_embeds"] = clip(_clip_tokens(text, 49407)).pooler_output
+    noise = torch.randn(1, 16, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(SEED))
+    latents = FluxPipeline._pack_latents(noise, 1, 16, SIDE // 8, SIDE // 8)
+    pipe.set_progress_bar_config(disable=True)
+    true_cfg = CFG if negative is not None else 1.0
+    return pipe(
+        height=SIDE, width=SIDE, num_inference_steps=STEPS, guidance_scale=TOLD, true_cfg_scale=true_cfg, latents=latents, output_type="pt", **told,
+    ).images[0]
+
+
+@torch.inference_mode()
+def _by_sd3(folder: Path, negative: str | None) -> torch.Tensor:
+    first, second = (CLIPTextModelWithProjection.from_pretrained(folder / name, dtype=torch.float32) for name in ("text_encoder", "text_encoder_2"))
+    t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_3", dtype=torch.float32)
+    pipe: Any = StableDiffusion3Pipeline(
+        SD3Transformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32),
+        FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
+        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32), first, None, second, None, t5, None,
+    )
+    told: dict[str, Any] = {}
+    for name, text in (("", PROMPT), ("negative_", negative or "")):
+        pairs = [module(_clip_tokens(text, pad), output_hidden_states=True) for module, pad in ((first, 49407), (second, 0))]
+        clip, words = torch.cat([output.hidden_states[-2] for output in pairs], -1), t5(_t5_tokens(folder, text, 256))[0]
+        told[f"{name}prompt_embeds"] = torch.cat([torch.nn.functional.pad(clip, (0, words.shape[-1] - clip.shape[-1])), words], 1)
+        told[f"{name}pooled_prompt_embeds"] = torch.cat([output.text_embeds for output in pairs], -1)
+    noise = torch.randn(1, 16, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(SEED))
+    pipe.set_progress_bar_config(disable=True)
+    scale = CFG if negative is not None else 1.0
+    return pipe(height=SIDE, width=SIDE, num_inference_steps=STEPS, guidance_scale=scale, latents=noise, output_type="pt", **told).images[0]
+
+
+@pytest.mark.parametrize("negative", [NEGATIVE, None], ids=["guided", "cfg 1"])
+@pytest.mark.parametrize("layout", [".safetensors", "-folder"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_picture_of_diffusers_pipeline(models: Path, runtime: Runtime, kind: str, layout: str, negative: str | None) -> None:
+    changes = {} if negative is None else {"cfg_scale": CFG, "negative_prompt": negative}
+    folder = models / f"{kind}-folder"
+    expected = _by_sd3(folder, negative) if kind.startswith("sd3") else _by_flux(folder, kind, negative)
+    difference = expected.permute(1, 2, 0).numpy() * 255 - make(runtime, kind + layout, **changes)
+    assert difference.min() > -0.01 and difference.max() < 1.01  # A1111's way to 8 bits rounds down
+
+
+def test_guidance_is_told_to_those_who_listen(runtime: Runtime) -> None:
+    for kind, hears in (("flux-dev", True), ("flux-schnell", False), ("sd3-medium-3.5", False)):
+        low, high = (make(runtime, f"{kind}.safetensors", distilled_cfg_scale=scale) for scale in (1.0, 20.0))
+        assert (low != high).any() == hears
+
+
+def test_fill_draws_on_a_blank(runtime: Runtime) -> None:
+    assert make(runtime, "flux-fill-folder").std() > 1
+
+
+def test_the_second_pass_begins_in_the_flow(runtime: Runtime) -> None:
+    """With next to no strength it gives the enlarged picture back; noise added as for other families would drown it."""
+    hires = {"enable_hr": True, "hr_scale": 1.0, "hr_upscaler": "Latent (nearest)", "hr_second_pass_steps": 2}
+    first = make(runtime, "flux-dev.safetensors")
+    weak, strong = (make(runtime, "flux-dev.safetensors", **hires, denoising_strength=strength) for strength in (0.02, 0.9))
+    assert np.abs(weak - first).mean() < 0.3 * np.abs(strong - first).mean()
+
+
+@pytest.mark.parametrize("sampler", [spec.name for spec in SAMPLERS if spec.flow])
+def test_every_sampler_that_may_gives_a_picture_near_eulers(runtime: Runtime, sampler: str) -> None:
+    """All solve the same flow; with enough steps they end in the same picture."""
+    euler, other = (make(runtime, "sd3-medium-3.5.safetensors", sampler=name, steps=16) for name in ("Euler", sampler))
+    assert np.abs(euler - other).mean() < 6
+
+
+def test_words_of_t5_have_weights(runtime: Runtime) -> None:
+    plain, same, heavy = (make(runtime, "flux-dev.safetensors", prompt=text) for text in ("a red house", "a (red:1.0) house", "a (red:1.6) house"))
+    assert np.array_equal(plain, same) and (plain != heavy).any()
+
+
+@pytest.mark.parametrize(("changes", "field", "message"), [
+    ({"width": 72}, "width", "multiples of 16, not 72"), ({"height": 88}, "height", "multiples of 16"),
+    ({"sampler": "Euler a"}, "sampler", "Euler a adds noise on its way"), ({"sampler": "LCM"}, "sampler", "adds noise"),
+    ({"enable_hr": True, "hr_scale": 1.25}, "hr_scale", "not 120 pixels"), ({"enable_hr": True, "hr_resize_x": 104}, "hr_resize_x", "not 104 pixels"),
+    ({"enable_hr": True, "hr_sampler": "DPM++ SDE"}, "hr_sampler", "adds noise"),
+    ({"enable_hr": True, "hr_checkpoint_name": "flux-dev.safetensors"}, "hr_checkpoint_name", "of different families"),
+    ({"enable_refiner": True, "refiner_checkpoint": "flux-dev.safetensors"}, "refiner_checkpoint", "of different families"),
+    ({"width": 3088, "height": 64}, "width", "up to 3072 pixels"),
+])  # fmt: skip
+def test_what_the_model_cannot_do_is_said_at_the_field(models: Path, runtime: Runtime, changes: dict[str, Any], field: str, message: str) -> None:
+    if "3072" in message:
+        write_file(models / "sd3-medium.safetensors", "sd3-medium", 9, random_tensor)
+        runtime._catalog.refresh()  # pyright: ignore[reportPrivateUsage]
+    name = "sd3-medium.safetensors" if "3072" in message else "sd3-medium-3.5.safetensors"
+    with pytest.raises(RequestError, match=message) as caught:
+        make(runtime, name, **changes)
+    assert caught.value.field == field

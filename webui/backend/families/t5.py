@@ -1,0 +1,69 @@
+"""T5's encoder as SD 3 and Flux use it: built, asked, and its words. Its words come from a file of the model's, for no package of ours has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import T5Config
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from webui.backend.components import Encoded
+from webui.backend.families.spiece import read_spiece
+from webui.schema.errors import ModelError
+
+FILES = ("tokenizer.json", "spiece.model")
+FOLDERS = ("", "tokenizer", "tokenizer_3", "tokenizer_2", "t5_tokenizer")
+"""Where such a file may lie, seen from the folder of the weights. SD 3's folders call the third one T5's, Flux' the second."""
+
+_SHARED = ("shared.weight", "encoder.embed_tokens.weight")
+
+
+def build_t5(sizes: dict[str, Any]) -> nn.Module:
+    """transformers' encoder of these sizes (`T5Config`). Its names lack the `encoder.` of the file's."""
+    return T5Stack(T5Config.from_dict({**sizes, "is_decoder": False, "is_encoder_decoder": False, "use_cache": False}))
+
+
+def file_names(keys: Iterable[str], own: Iterable[str]) -> dict[str, str]:
+    """For each of the module's `own` names the one in a file with these `keys`. The table of words has two names there."""
+    shared = next((name for name in _SHARED if name in keys), _SHARED[0])
+    return {name: shared if name == "embed_tokens.weight" else f"encoder.{name}" for name in own}
+
+
+def encode_t5(module: nn.Module, tokens: Tensor) -> Encoded:
+    """States (texts, tokens, width). Padding is read like any word, as both models were trained."""
+    return Encoded(module(tokens).last_hidden_state)
+
+
+def find_tokenizer(folders: Iterable[Path]) -> Path | None:
+    """The first tokenizer file in or below these folders."""
+    places = (folder / below / name for folder in folders for below in FOLDERS for name in FILES)
+    return next((place for place in places if place.is_file()), None)
+
+
+def tokenizer_of(path: Path) -> Callable[[str], list[int]]:
+    """The words of a text, without an end mark. Raises `ModelError` when the file is damaged."""
+    return _load(str(path), path.stat().st_mtime)
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, mtime: float) -> Callable[[str], list[int]]:
+    del mtime  # a file that was replaced is read anew
+    try:
+        tokenizer = Tokenizer.from_file(path) if path.endswith(".json") else read_spiece(Path(path))
+    except Exception as error:
+        what = f"{Path(path).name}, the tokenizer of T5, cannot be read: {error}."
+        raise ModelError(what, field="checkpoint", hint="Download it again.") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What T5 computes in where the rest computes in `dtype`: its numbers outgrow float16."""
+    return torch.bfloat16 if dtype == torch.float16 else dtype
