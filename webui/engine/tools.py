@@ -56,9 +56,6 @@ class RunTools:
     report: Callable[[Step], None] = _ignore_step
     """Called on the worker thread at every phase and step; must return at once."""
 
-    note: str = ""
-    """What every report says of how the run is done."""
-
     preview: Callable[[int, int, bytes], None] | None = None
     """Called on the preview thread with width, height and JPEG bytes; None = no previews are made."""
 
@@ -74,6 +71,9 @@ class RunTools:
 
     tell: Callable[[str], None] = _log
     """Says something to the person that they would not expect: a sentence."""
+
+    note: str = ""
+    """What every report says of how the run is done."""
 
     @property
     def vae_notice(self) -> Callable[[str], None] | None:
