@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from webui.backend import diffusers_folder, kinds
 from webui.backend.formats.contract import Header, refusal
 from webui.backend.headers import read_header
+from webui.backend.model_defaults import defaults_of
 from webui.backend.model_yaml import read_yaml
 from webui.schema.model import Prediction, Suggestions
 
 log = logging.getLogger(__name__)
 
-RECOGNITION = 2
+RECOGNITION = 3
 """Raised by one when the same file would be recognised as something else, so that what was remembered is forgotten."""
 
 SUGGESTS_KEY = "easel.suggests"
@@ -55,7 +56,7 @@ def identify(path: Path) -> Identity:
 
 
 def _with(model: kinds.Model, suggests: Suggestions | None) -> Identity:
-    return Identity(**{**vars(model), "suggests": suggests})
+    return Identity(**{**vars(model), "suggests": suggests or defaults_of(model.family, model.variant)})
 
 
 def _noted(model: kinds.Model, notes: Mapping[str, str]) -> kinds.Model:
