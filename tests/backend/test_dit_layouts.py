@@ -350,6 +350,6 @@ def test_quantised_weights_compute_as_what_they_stand_for(kind: str, quantisatio
     added = {"pooled": torch.randn(2, 48 if flux else 128, generator=generator), "guidance": torch.full((2,), 3.5)}
     call = ModuleCall(x, torch.full((2,), 700.0), context, added=added)
     with torch.inference_mode():
-        torch.testing.assert_close(small.denoise(call), same.denoise(call), atol=5e-3, rtol=0)  # diffusers unpacks to 16 bits
+        torch.testing.assert_close(small.denoise(call), same.denoise(call), atol=2e-2, rtol=0)  # diffusers unpacks to 16 bits
     held, wide = (sum(value.nbytes for value in one.modules["transformer"].state_dict().values()) for one in (small, same))
     assert held < wide * 0.7

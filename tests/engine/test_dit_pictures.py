@@ -197,3 +197,13 @@ def test_what_the_model_cannot_do_is_said_at_the_field(models: Path, runtime: Ru
     with pytest.raises(RequestError, match=message) as caught:
         make(runtime, name, **changes)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("kind", ["flux-dev", "sd3-medium-3.5"])
+def test_weights_in_eight_bits_compute_in_more(runtime: Runtime, kind: str) -> None:
+    request = Txt2Img(prompt=PROMPT, seed=SEED, steps=2, cfg_scale=1.0, sampler="Euler", width=64, height=64, checkpoint=f"{kind}.safetensors")
+    pictures = [
+        np.asarray(next(iter(runtime.generate(request, RunTools(settings=PictureSettings(fp8_storage=stored))))).image).astype(np.float32)
+        for stored in ("Disable", "Enable")
+    ]
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 12
