@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from diffusers.loaders.single_file_utils import (
@@ -22,6 +23,7 @@ from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
+from tests.backend.model_files import write_gguf
 from tests.backend.test_sd_layouts import CPU, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
@@ -220,7 +222,7 @@ def test_four_bits_of_bitsandbytes_are_refused_in_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_names_are_those_that_diffusers_converts(kind: str) -> None:
-    """Values too: what is joined, in which order, and what changes places. Flux' converter knows the published width only, but looks at rows alone."""
+    """Values too: what is joined in which order, what changes places. Flux' converter knows the published width only, but looks at rows."""
     tiny = Tiny(kind)
     if tiny.family == "sd3":
         own: dict[str, torch.Tensor] = tiny.weights(5, random_tensor)["transformer"]
@@ -319,3 +321,35 @@ def test_fill_sees_a_grey_picture_and_a_mask_everywhere(tmp_path: Path) -> None:
         blank, grey = components.blank(components.autoencoder, 4, 6), components.autoencoder.encode(torch.zeros(1, 3, 32, 48))
     assert blank is not None and blank.shape == (1, 16 + 64, 4, 6)
     assert torch.equal(blank[:, :16], grey) and (blank[:, 16:] == 1).all()
+
+
+def _gguf(path: Path, weights: dict[str, torch.Tensor], kind: str) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A GGUF file in which the large matrices are quantised, and the numbers that it stands for."""
+    packed, values = dict[str, Any](), dict[str, torch.Tensor]()
+    for name, value in weights.items():
+        if value.ndim != 2 or value.shape[1] % 32 or "blocks" not in name:
+            packed[name], values[name] = ("F16", tuple(value.shape), value.numpy().tobytes()), value
+            continue
+        blocks = gguf.quants.quantize(value.float().numpy(), gguf.GGMLQuantizationType[kind])
+        packed[name] = (kind, tuple(value.shape), blocks.tobytes())
+        values[name] = torch.from_numpy(gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[kind]))
+    return write_gguf(path, packed), values
+
+
+@pytest.mark.parametrize("quantisation", ["Q8_0", "Q4_0", "Q5_1"])
+@pytest.mark.parametrize("kind", ["sd3-medium-3.5", "flux-dev"])
+def test_quantised_weights_compute_as_what_they_stand_for(kind: str, quantisation: str, tmp_path: Path) -> None:
+    files = write_parts(tmp_path, kind, 3, random_tensor)
+    path, values = _gguf(tmp_path / "small.gguf", load_file(files["transformer"]), quantisation)
+    save_file(values, tmp_path / "same.safetensors")
+    shelf = Folder(tuple(("vae" if part == "vae" else "text_encoder", file) for part, file in files.items() if part != "transformer"))
+    assert checkpoint_at(path).dtype == quantisation
+    small, same = load(path, shelf), load(tmp_path / "same.safetensors", shelf)
+    flux, generator = kind.startswith("flux"), torch.Generator().manual_seed(0)
+    x, context = torch.randn(2, 16, 8, 8, generator=generator), torch.randn(2, 20, 160, generator=generator)
+    added = {"pooled": torch.randn(2, 48 if flux else 128, generator=generator), "guidance": torch.full((2,), 3.5)}
+    call = ModuleCall(x, torch.full((2,), 700.0), context, added=added)
+    with torch.inference_mode():
+        torch.testing.assert_close(small.denoise(call), same.denoise(call), atol=2e-2, rtol=0)  # diffusers unpacks to 16 bits
+    held, wide = (sum(value.nbytes for value in one.modules["transformer"].state_dict().values()) for one in (small, same))
+    assert held < wide * 0.7

@@ -17,6 +17,7 @@ from webui.backend.distilled import has_guidance_input, suggest
 from webui.backend.formats.contract import Header, refusal
 from webui.backend.headers import read_header
 from webui.backend.layouts import beside, trunk_of
+from webui.backend.model_defaults import defaults_of
 from webui.backend.model_yaml import read_card, read_yaml
 from webui.schema.model import Prediction, Suggestions
 
@@ -45,7 +46,8 @@ def identify(path: Path) -> Identity:
     Raises `ModelError` at `checkpoint` with the reason when it is no checkpoint.
     """
     if path.is_dir():
-        return _with(_by_hand(path, diffusers_folder.read_folder(path)), suggest(path.name, {}, diffusers_folder.scheduler_of(path)))
+        model = _by_hand(path, diffusers_folder.read_folder(path))
+        return _with(model, defaults_of(model.family, model.variant) or suggest(path.name, {}, diffusers_folder.scheduler_of(path)))
     header = read_header(path)
     found = kinds.recognise(header)
     if found is None:
@@ -53,7 +55,8 @@ def identify(path: Path) -> Identity:
         raise refusal(path, f"is not a model of a family known to Easel ({seen})", "Known: Stable Diffusion 1, 2, XL, 3 and Flux.1.")
     if isinstance(found, kinds.Other):
         raise refusal(path, f"is {found.reason}", "Put it into the folder for its kind, or choose another checkpoint.")
-    return _with(_by_hand(path, _overridden(path, _noted(found, header.metadata))), _suggestions(path, header))
+    model = _by_hand(path, _overridden(path, _noted(found, header.metadata)))
+    return _with(model, _suggestions(path, header, model))
 
 
 def _with(model: kinds.Model, suggests: Suggestions | None) -> Identity:
@@ -90,11 +93,14 @@ def _by_hand(path: Path, model: kinds.Model) -> kinds.Model:
     return replace(model, prediction=said.prediction, zero_snr=said.zero_snr)
 
 
-def _suggestions(path: Path, header: Header) -> Suggestions | None:
-    """Nonsense in there is logged and ignored: the model itself is none the worse."""
+def _suggestions(path: Path, header: Header, model: kinds.Model) -> Suggestions | None:
+    """What the file says itself, or what its kind is good with. Nonsense in there is logged and ignored: the model itself is none the worse."""
     text = header.metadata.get(SUGGESTS_KEY)
     try:
-        return Suggestions.model_validate_json(text) if text else suggest(trunk_of(path).name, header.metadata, consistent=has_guidance_input(header))
+        if text:
+            return Suggestions.model_validate_json(text)
+        guided = has_guidance_input(header)
+        return defaults_of(model.family, model.variant) or suggest(trunk_of(path).name, header.metadata, consistent=guided)
     except ValidationError as error:
         log.warning("%s: its %s is ignored: %s", path.name, SUGGESTS_KEY, error.errors(include_url=False)[0]["msg"])
         return None

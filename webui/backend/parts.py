@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -23,6 +23,7 @@ from webui.backend.components import Components
 from webui.backend.device import Device
 from webui.backend.memory import PartSize
 from webui.backend.offload import store_in_8_bits
+from webui.backend.quantised import is_quantised
 from webui.backend.transfer import Carry, carrier
 from webui.backend.weights import Weights, open_weights
 from webui.schema.errors import ModelError
@@ -91,6 +92,9 @@ class Part:
 
     dtype: Callable[[Device], torch.dtype] | None = None
     """What it computes in on a device, where that is not what everything does there."""
+
+    prepare: Callable[[nn.Module, torch.dtype], None] = lambda module, dtype: None
+    """Tells the module, before it has its weights, what it computes in: for weights that are stored otherwise."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ def build_part(part: Part) -> nn.Module:
 
 def size_of(module: nn.Module, dtype: torch.dtype) -> PartSize:
     """What a part takes when it computes in this dtype, told from its module wherever that is."""
-    weights = sum(value.numel() for value in module.state_dict().values()) * dtype.itemsize
+    values = module.state_dict().values()
+    weights = sum(value.nbytes if value.dtype == torch.uint8 else value.numel() * dtype.itemsize for value in values)
     if isinstance(module, SD3Transformer2DModel | FluxTransformer2DModel):
         return PartSize(weights, dtype.itemsize, tokens=module.inner_dim)
     channels = module.config["block_out_channels"] if isinstance(module, UNet2DConditionModel | AutoencoderKL) else (0,)
@@ -188,9 +193,10 @@ def load_into(module: nn.Module, part: Part, device: Device, opened: OpenFiles, 
     """
     dtype, home = dtype_of(part, device), device.device if residence.mode == "high" else torch.device("cpu")
     weights, where = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}"
+    part.prepare(module, dtype)
     own = _fill(module, weights, carrier(home), dtype, where, copy=residence.whole)
     part.finish(module, home)
-    if residence.narrow(part.name):
+    if residence.narrow(part.name) and not any(map(is_quantised, module.modules())):
         store_in_8_bits(module, dtype)
         own = sum(value.nbytes for value in module.state_dict().values())
     return own
@@ -225,14 +231,20 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: to
     ready, own = dict[str, Tensor](), 0
     for key in expected:
         weight = weights.pop(key)
-        there = carry(weight, dtype)
-        if copy and there is weight:
-            there = weight.clone()  # else one tensor would keep the whole file that was read in memory
-        own += 0 if there is weight else there.nbytes
+        there = carry(weight, dtype) if expected[key].dtype != torch.uint8 else _carry_blocks(weight, carry)
+        same = there.data_ptr() == weight.data_ptr()
+        if copy and same:
+            there = there.clone()  # else one tensor would keep the whole file that was read in memory
+        own += 0 if same and not copy else there.nbytes
         ready[key] = there
     module.load_state_dict(ready, strict=True, assign=True)
     module.requires_grad_(False).eval()
     return own
+
+
+def _carry_blocks(weight: Any, carry: Carry) -> Tensor:
+    """Quantised weights stay bytes, of diffusers' class that says how they are packed."""
+    return type(weight)(carry(weight.as_tensor(), torch.uint8), quant_type=weight.quant_type)
 
 
 def load_model(plan: ModelPlan, device: Device) -> Components:

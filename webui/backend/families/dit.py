@@ -23,7 +23,7 @@ from webui.backend.device import Device
 from webui.backend.families import dit_modules
 from webui.backend.families.dit_keys import transformer_layout
 from webui.backend.families.dit_sizes import measure_t5, measure_transformer, t5_width_at
-from webui.backend.families.ldm import read_laid, read_own, read_part
+from webui.backend.families.ldm import Laid, read_laid, read_own, read_part
 from webui.backend.families.part_files import PartFile, Shapes, open_file, own_files, seek, seek_optional
 from webui.backend.families.places import Place, find_part, latent_channels_at, width_at
 from webui.backend.families.sd_config import SdConfig, TextConfig, VaeConfig
@@ -41,6 +41,7 @@ from webui.backend.families.sizes import measure_text, measure_vae
 from webui.backend.families.t5 import build_t5, encode_t5, file_names, find_tokenizer, tokenizer_of, wide_dtype
 from webui.backend.headers import read_header
 from webui.backend.parts import ModelChoice, ModelPlan, Part, Source
+from webui.backend.quantised import quantised_kinds, set_compute_dtype, unpacked, with_quantised
 from webui.backend.support import PART_NAMES
 from webui.backend.weights import Weights
 from webui.schema.errors import ModelError
@@ -107,7 +108,7 @@ def _of_files(choice: ModelChoice) -> tuple[list[Part], Sizes]:
     kind, files, parts = KINDS[family], own_files(choice), list[Part]()
     file, place = seek("transformer", files, choice, lambda shapes, own: find_part(shapes, "transformer"))
     transformer = _measured(file, "transformer", lambda: measure_transformer(family, file.header.shapes, place))
-    parts.append(_transformer(family, file.source, place, transformer))
+    parts.append(_transformer(family, file, place, transformer))
     clips = dict[str, TextConfig]()
     for name, preset in kind.clips.items():
         width = _clip_width(family, preset, transformer["pooled_projection_dim"])
@@ -203,17 +204,21 @@ def _vae_file(choice: ModelChoice, files: list[PartFile], channels: int) -> tupl
     return file, place
 
 
-def _transformer(family: str, source: Source, place: Place, sizes: Mapping[str, Any]) -> Part:
-    def build() -> nn.Module:
+def _transformer(family: str, file: PartFile, place: Place, sizes: Mapping[str, Any]) -> Part:
+    def plain() -> nn.Module:
         return dit_modules.build_transformer(family, sizes)
 
-    def read(weights: Weights) -> dict[str, Tensor]:
-        shapes = {key: tuple(value.shape) for key, value in build_keys(build).items()}
-        if place.words == "module":
-            return read_own(weights, place, "transformer", shapes)
-        return read_laid(weights, place, transformer_layout(family, shapes))
+    own = {key: tuple(value.shape) for key, value in build_keys(plain).items()}
+    laid = {key: Laid((key,)) for key in own} if place.words == "module" else transformer_layout(family, own)
+    kinds = {name.removeprefix(place.prefix): kind for name, kind in quantised_kinds(file.header.dtypes).items()}
+    build = with_quantised(plain, {key: kind for name, kind in kinds.items() if name in laid for key in laid[name].keys})
+    expected = build_keys(build) if kinds else {}
 
-    return Part("transformer", source, build, read, dtype=partial(transformer_dtype, family))
+    def read(weights: Weights) -> dict[str, Tensor]:
+        found = read_laid(weights, place, laid)
+        return unpacked(found, expected) if kinds else found
+
+    return Part("transformer", file.source, build, read, dtype=partial(transformer_dtype, family), prepare=set_compute_dtype)
 
 
 def transformer_dtype(family: str, device: Device) -> torch.dtype:

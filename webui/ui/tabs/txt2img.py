@@ -161,11 +161,12 @@ def _place_settings(form: Form, studio: Studio) -> None:
 
 
 def _place_guidance(form: Form) -> None:
-    """The CFG scale, and folded away what is rarely set beside it. What is set in there counts whether it is open or not."""
+    """The CFG scale, what models with built-in guidance are told (only with them on the page), and folded away what is rarely set beside it. What is
+    set in there counts whether it is open or not."""
     form.place("cfg_scale")
+    form.place("distilled_cfg_scale", elem_classes="for-distilled")
     with gr.Accordion(word("guidance_extra"), open=False, elem_id=f"{TAB}_guidance_extra"):
         form.place("cfg_rescale")
-        form.place("distilled_cfg_scale")
 
 
 def _place_seed_extra(form: Form) -> None:

@@ -8,7 +8,7 @@ import { toast } from './toast.js';
 import { t } from './words.js';
 
 const { easel } = window;
-const FIELDS = ['width', 'height', 'cfg_scale', 'steps', 'sampler', 'scheduler'];
+const FIELDS = ['width', 'height', 'cfg_scale', 'distilled_cfg_scale', 'steps', 'sampler', 'scheduler'];
 const SETTINGS = { clip_skip: 'CLIP_stop_at_last_layers', vae: 'sd_vae' };
 
 export function mountModelDefaults() {
@@ -17,13 +17,17 @@ export function mountModelDefaults() {
   face.title = t('model_defaults');
   face.append(icon('sliders'));
   face.addEventListener('click', () => open().catch((error) => toast(error.info ?? { message: String(error) }, 'error')));
-  const draw = () => face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
+  const draw = () => {
+    face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
+    document.body.classList.toggle('distilled', isDistilled(chosen()));
+  };
   subscribe(draw);
   document.addEventListener('easel:keep', (event) => { if (event.detail === 'checkpoint') draw(); });
   draw();
 }
 
 const chosen = () => state.checkpoints?.find((item) => item.name === (easel.draft.checkpoint ?? easel.born.checkpoint));
+const isDistilled = (model) => model?.family === 'flux' && model.variant !== 'schnell'; // as Checkpoint.is_distilled
 const settled = (suggests) => Object.fromEntries(Object.entries(suggests || {}).filter(([name, value]) => name !== 'prompts' && value !== null));
 
 // A model's values as the form holds them: fields, and settings for the next request only. Overrides that the model says nothing of stay.
@@ -55,7 +59,7 @@ async function open() {
 // What would be kept: the form as it is, with the VAE and the clip skip that count now where they are not the ordinary ones.
 async function formOf(current) {
   const server = await get('settings');
-  const values = Object.fromEntries(FIELDS.map((name) => [name, current[name]]));
+  const values = Object.fromEntries(FIELDS.filter((name) => name !== 'distilled_cfg_scale' || isDistilled(chosen())).map((name) => [name, current[name]]));
   const skip = current.settings?.[SETTINGS.clip_skip] ?? server[SETTINGS.clip_skip], vae = current.settings?.[SETTINGS.vae] ?? server[SETTINGS.vae];
   return { ...values, clip_skip: skip > 1 ? skip : null, vae: vae === 'Automatic' ? null : vae };
 }
