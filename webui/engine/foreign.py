@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from webui.engine.hires import second_pass
 from webui.engine.plan import Plan
 from webui.schema.errors import RequestError
-from webui.schema.generation import Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.model import PIPELINE, Checkpoint
+from webui.schema.request import PictureRequest
 
 
 def is_foreign(checkpoint: Checkpoint) -> bool:
@@ -16,12 +18,13 @@ def is_foreign(checkpoint: Checkpoint) -> bool:
     return checkpoint.family == PIPELINE
 
 
-def check_foreign(request: Txt2Img, checkpoint: Checkpoint) -> None:
+def check_foreign(request: PictureRequest, checkpoint: Checkpoint) -> None:
     """Raises `RequestError` at the field of what such a checkpoint cannot be asked for."""
     if not is_foreign(checkpoint):
         return
     wanted = {
-        "enable_hr": ("a second pass", request.enable_hr), "enable_refiner": ("a refiner", request.enable_refiner),
+        "checkpoint": ("a picture to begin with", isinstance(request, Img2Img)),
+        "enable_hr": ("a second pass", second_pass(request) is not None), "enable_refiner": ("a refiner", request.enable_refiner),
         "subseed_strength": ("variation seeds", bool(request.subseed_strength)), "cfg_rescale": ("CFG rescale", bool(request.cfg_rescale)),
         "seed_resize_from_w": ("seeds of another size", bool(request.seed_resize_from_w and request.seed_resize_from_h)),
     }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from webui.engine.hires import size_of
+from webui.engine import img2img
+from webui.engine.hires import second_pass, size_of
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.model import Checkpoint
+from webui.schema.request import PictureRequest
 from webui.schema.settings import PictureSettings
 
 PATCH = 16
@@ -19,7 +22,7 @@ LONGEST = {("sd3", "medium"): 3072, ("sd3", "large-3.5"): 3072, ("sd3", "medium-
 
 
 def check_model(
-    request: Txt2Img, checkpoint: Checkpoint, registries: Registries, settings: PictureSettings, others: Mapping[str, Checkpoint],
+    request: PictureRequest, checkpoint: Checkpoint, registries: Registries, settings: PictureSettings, others: Mapping[str, Checkpoint],
 ) -> None:
     """Raises `RequestError` at the field with which this checkpoint cannot make a picture. `others`: further checkpoints by the field that names
     them."""
@@ -27,15 +30,21 @@ def check_model(
     if checkpoint.is_flow:
         _check_size(checkpoint, _first_size(request, settings))
         _check_sampler(checkpoint, request.sampler, "sampler", registries, settings)
-    if request.enable_hr and second.is_flow:
-        _check_size(second, _second_size(request, settings))
-        _check_sampler(second, request.hr_sampler or request.sampler, "hr_sampler" if request.hr_sampler else "sampler", registries, settings)
+    larger = second_pass(request)
+    if larger is not None and second.is_flow:
+        _check_size(second, _second_size(larger, settings))
+        _check_sampler(second, larger.hr_sampler or request.sampler, "hr_sampler" if larger.hr_sampler else "sampler", registries, settings)
     for field, other in others.items():
         _check_other(request, checkpoint, field, other, registries)
 
 
-def _first_size(request: Txt2Img, settings: PictureSettings) -> Iterator[tuple[str, int]]:
-    width, height = size_of(request, settings).first if request.enable_hr else (request.width, request.height)
+def _first_size(request: PictureRequest, settings: PictureSettings) -> Iterator[tuple[str, int]]:
+    larger = second_pass(request)
+    if isinstance(request, Img2Img):
+        width, height = img2img.size_of(request)
+        yield from ((field if not request.resize_by else "resize_by", side) for field, side in (("width", width), ("height", height)))
+        return
+    width, height = size_of(larger, settings).first if larger is not None else (request.width, request.height)
     yield from (("width", width), ("height", height))
 
 
@@ -49,7 +58,9 @@ def _check_size(checkpoint: Checkpoint, sides: Iterator[tuple[str, int]]) -> Non
     for field, side in sides:
         if side % PATCH:
             low = side // PATCH * PATCH
-            way = f"Take {low} or {low + PATCH}." if field != "hr_scale" else f"Take another factor: {side} pixels could be {low} or {low + PATCH}."
+            factor = field in ("hr_scale", "resize_by")
+            could = f"{low} or {low + PATCH}"
+            way = f"Take another factor: {side} pixels could be {could}." if factor else f"Take {could}."
             raise RequestError(f"{checkpoint.name} makes pictures whose sides are multiples of {PATCH}, not {side} pixels.", field=field, hint=way)
         if longest is not None and side > longest:
             what = f"{checkpoint.name} makes pictures of up to {longest} pixels a side, not {side}."
@@ -68,11 +79,14 @@ def _check_sampler(checkpoint: Checkpoint, name: str, field: str, registries: Re
         raise RequestError(what, field="settings.s_churn", hint="Set it to 0.")
 
 
-def _check_other(request: Txt2Img, checkpoint: Checkpoint, field: str, other: Checkpoint, registries: Registries) -> None:
+def _check_other(request: PictureRequest, checkpoint: Checkpoint, field: str, other: Checkpoint, registries: Registries) -> None:
     """Latents mean something else for each of the flow families: one model cannot go on with those of another."""
     if checkpoint.family == other.family or not (checkpoint.is_flow or other.is_flow):
         return
-    handed_on = field == "refiner_checkpoint" or registries.upscalers.get(request.hr_upscaler, field="hr_upscaler").latent_mode is not None
+    larger = second_pass(request)
+    handed_on = field == "refiner_checkpoint"
+    if larger is not None and not handed_on:
+        handed_on = registries.upscalers.get(larger.hr_upscaler, field="hr_upscaler").latent_mode is not None
     if handed_on:
         hint = "Choose one of the same family." if field == "refiner_checkpoint" else "Choose an upscaler that works on pictures, or the same family."
         raise RequestError(f"{other.name} cannot go on with what {checkpoint.name} began: they are of different families.", field=field, hint=hint)

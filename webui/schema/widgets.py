@@ -54,6 +54,13 @@ class Dropdown(Widget):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Radio(Widget):
+    """One of a few, all in sight."""
+
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkbox(Widget):
     """Yes or no."""
 

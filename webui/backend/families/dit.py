@@ -323,7 +323,7 @@ def as_components(modules: Mapping[str, Any], sizes: Sizes, checkpoint: Checkpoi
         encoders.append(_t5_encoder(modules[kind.t5], sizes.words, length))
     more: dict[str, Any] = {"describe": dit_modules.describe_guided if guided else dit_modules.describe_pooled}
     if checkpoint.variant == "fill":
-        more["blank"] = lambda autoencoder, height, width: dit_modules.blank_fill(autoencoder, height, width, device.device)
+        more["look"] = dit_modules.look_and_fill(device.device)
     return Components(
         checkpoint, replace(device, dtype=transformer_dtype(sizes.family, device)),
         dit_modules.flux_denoise(transformer, guided) if flux else dit_modules.sd3_denoise(transformer), tuple(encoders),

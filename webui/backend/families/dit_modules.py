@@ -11,7 +11,7 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from webui.backend.components import Autoencoder, Denoise, Encoded, Frame, ModuleCall
+from webui.backend.components import Autoencoder, Denoise, Encoded, Frame, ModuleCall, View
 
 EMPTY_T5 = 256
 """Tokens of zeros that stand for T5's words where SD 3 goes without it, as diffusers does."""
@@ -103,8 +103,15 @@ def describe_guided(pooled: Tensor | None, frame: Frame) -> dict[str, Tensor]:
     return {"pooled": pooled, "guidance": torch.tensor(frame.distilled, device=pooled.device, dtype=torch.float32)}
 
 
-def blank_fill(autoencoder: Autoencoder, height: int, width: int, device: torch.device) -> Tensor:
-    """What Flux fill sees where there is no picture: grey latents, and behind them the mask, 64 channels for the 8 x 8 pixels of a cell, which is
-    everywhere (diffusers, `pipeline_flux_fill.py`)."""
-    grey = autoencoder.encode(torch.zeros(1, 3, height * 8, width * 8, device=device))
-    return torch.cat([grey, torch.ones(1, 64, height, width, device=device, dtype=grey.dtype)], 1)
+def look_and_fill(device: torch.device) -> Callable[[Autoencoder, View], Tensor]:
+    """What Flux fill sees: the latents of the picture without what is masked, and behind them the mask, 64 channels for the 8 x 8 pixels of a cell
+    (diffusers, `pipeline_flux_fill.py`). Without a picture it is grey, and the mask everywhere."""
+
+    def look(autoencoder: Autoencoder, view: View) -> Tensor:
+        size = (view.height * 8, view.width * 8)
+        picture = torch.zeros(1, 3, *size) if view.picture is None else view.picture
+        mask = torch.ones(1, 1, *size) if view.mask is None else view.mask
+        cells = mask.reshape(1, view.height, 8, view.width, 8).permute(0, 2, 4, 1, 3).reshape(1, 64, view.height, view.width)
+        return torch.cat([autoencoder.encode((picture * (1 - mask)).to(device)), cells.to(device)], 1)
+
+    return look
