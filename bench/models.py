@@ -158,7 +158,8 @@ def write_headers(folder: Path, count: int, *, own: bool) -> None:
     for kind, share in (("sd1", 0.7), ("sdxl", 0.3)):
         shapes = {name: tuple(value.shape) for name, value in to_ldm_weights(build_modules(PRESETS[kind])).items()}
         for number in range(round(count * share)):
-            entries, offset = {"__metadata__": {"format": "pt", "title": f"{kind} {number}"}}, 0
+            entries: dict[str, object] = {"__metadata__": {"format": "pt", "title": f"{kind} {number}"}}
+            offset = 0
             for name, shape in (shapes | ({f"own.{number}": (1,)} if own else {})).items():
                 size = 2 * math.prod(shape)
                 entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": (offset, offset + size)}
