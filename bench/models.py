@@ -81,16 +81,16 @@ def write_configs(folder: Path, config: SdConfig) -> Path:
     return folder
 
 
-def in_a_process(*words: object) -> dict[str, float]:
+def in_a_process(script: str, *words: object) -> dict[str, float]:
     """One loader measured by itself; see `model_load`."""
-    command = [sys.executable, str(Path(__file__).with_name("model_load.py")), *map(str, words)]
+    command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_load(table: Table, path: Path, configs: Path, dtype: str, repeats: int) -> None:
     """Both loaders, compared by CPU seconds, which other processes on the machine touch little."""
-    theirs, own = in_a_process("bare", path, dtype, repeats, configs), in_a_process("ours", path, dtype, repeats)
+    theirs, own = in_a_process("diffusers_load", path, dtype, repeats, configs), in_a_process("model_load", path, dtype, repeats)
     same = dtype == "float16"
     words = "in the file's dtype" if same else f"cast to {dtype}"
     table.add(f"load {words} / diffusers' loader", own["cpu"] / theirs["cpu"], 1.15 if same else 1.0, "x")

@@ -113,34 +113,16 @@ class Machine:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._pairs = len(self.data)
-        data, table, end, memo, place = self.data, _OPERATIONS, len(self.data), self._memo, self.position
+        data, table, end = self.data, _OPERATIONS, len(self.data)
         try:
-            while place < end:
-                operation = data[place]
-                place += 1
-                if operation == 114:  # LONG_BINPUT; what PyTorch's files have most of is done here, which halves the time
-                    memo[int.from_bytes(data[place:place + 4], "little")] = self._stack[-1]
-                    place += 4
-                elif operation == 106:  # LONG_BINGET
-                    self._stack.append(memo[int.from_bytes(data[place:place + 4], "little")])
-                    place += 4
-                elif operation == 75:  # BININT1
-                    self._stack.append(data[place])
-                    place += 1
-                elif operation == 113:  # BINPUT
-                    memo[data[place]] = self._stack[-1]
-                    place += 1
-                elif operation == 104:  # BINGET
-                    self._stack.append(memo[data[place]])
-                    place += 1
-                else:
-                    self.position = place
-                    if operation == 46:  # STOP
-                        return self._stack.pop()
-                    table[operation](self)
-                    place = self.position
+            while self.position < end:
+                operation = data[self.position]
+                self.position += 1
+                if operation == 46:  # STOP
+                    return self._stack.pop()
+                table[operation](self)
         except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
-            if max(place, self.position) >= end or isinstance(error, struct.error):
+            if self.position >= end or isinstance(error, struct.error):
                 raise _ended() from error
             raise _damaged() from error
         raise _ended()
@@ -182,6 +164,25 @@ class Machine:
         version = self._number(_U8)
         if version > 2:
             raise Refused(f"is written in version {version} of pickle, which PyTorch's safe reader does not know", _OTHER)
+
+    def _binput(self) -> None:
+        self._memo[self.data[self.position]] = self._stack[-1]
+        self.position += 1
+
+    def _long_binput(self) -> None:
+        self._memo[_U32.unpack_from(self.data, self.position)[0]] = self._stack[-1]
+        self.position += 4
+
+    def _binget(self) -> None:
+        self._stack.append(self._memo[self.data[self.position]])
+        self.position += 1
+
+    def _long_binget(self) -> None:
+        self._stack.append(self._memo[self._number(_U32)])
+
+    def _binint1(self) -> None:
+        self._stack.append(self.data[self.position])
+        self.position += 1
 
     def _long1(self) -> None:
         self._stack.append(int.from_bytes(self._bytes(self._number(_U8)), "little", signed=True))
@@ -337,7 +338,8 @@ def _text(form: struct.Struct, encoding: str) -> Callable[[Machine], None]:
 
 
 _BY_CODE: dict[bytes, Callable[[Machine], None]] = {
-    b"(": Machine._mark, b"\x80": Machine._proto, b"\x8a": Machine._long1,
+    b"(": Machine._mark, b"\x80": Machine._proto, b"q": Machine._binput, b"r": Machine._long_binput,
+    b"h": Machine._binget, b"j": Machine._long_binget, b"K": Machine._binint1, b"\x8a": Machine._long1,
     b"t": Machine._tuple, b"\x85": Machine._tuple1, b"\x86": Machine._tuple2, b"\x87": Machine._tuple3, b"a": Machine._append,
     b"e": Machine._appends, b"s": Machine._setitem, b"u": Machine._setitems, b"c": Machine._global,
     b"R": Machine._reduce, b"\x81": Machine._newobj, b"b": Machine._build, b"Q": Machine._binpersid,
