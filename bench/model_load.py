@@ -1,4 +1,5 @@
-"""One loader in a process of its own, for `bench/models.py`: `python bench/model_load.py WHO FILE DTYPE REPEATS [CONFIGS]` prints JSON.
+"""Our loader in a process of its own, for `bench/models.py`: `python bench/model_load.py FILE DTYPE REPEATS` prints JSON. diffusers' is
+`diffusers_load`.
 
 A process of its own, because what one loader leaves in memory would count for the other. Linux: private memory is read from /proc.
 """
@@ -84,26 +85,6 @@ def ours(path: Path, dtype: torch.dtype) -> Callable[[], object]:
     return load
 
 
-def bare(path: Path, dtype: torch.dtype, configs: Path) -> Callable[[], object]:
-    """The same three modules by diffusers' single-file loader."""
-    from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, load_single_file_checkpoint
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    terms = {"config": str(configs), "torch_dtype": dtype, "local_files_only": True}
-
-    def load() -> object:
-        unet = UNet2DConditionModel.from_single_file(str(path), subfolder="unet", **terms)
-        vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", **terms)
-        text = create_diffusers_clip_model_from_ldm(
-            CLIPTextModel, checkpoint=load_single_file_checkpoint(str(path)), subfolder="text_encoder", **terms,
-        )
-        return unet, vae, text
-
-    return load
-
-
 def measure(load: Callable[[], object], repeats: int) -> dict[str, float]:
     """Least CPU and wall seconds after a first round that brings the file into the page cache; the peak of all but that; what was there before."""
     found = {"cpu": float("inf"), "wall": float("inf"), "peak": 0.0, "before": 0.0}
@@ -124,5 +105,5 @@ def measure(load: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    who, file, kind, count = sys.argv[1], Path(sys.argv[2]), DTYPES[sys.argv[3]], int(sys.argv[4])
-    print(json.dumps(measure(ours(file, kind) if who == "ours" else bare(file, kind, Path(sys.argv[5])), count)))
+    file, kind = Path(sys.argv[1]), DTYPES[sys.argv[2]]
+    print(json.dumps(measure(ours(file, kind), int(sys.argv[3]))))

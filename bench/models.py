@@ -81,16 +81,16 @@ def write_configs(folder: Path, config: SdConfig) -> Path:
     return folder
 
 
-def in_a_process(*words: object) -> dict[str, float]:
+def in_a_process(script: str, *words: object) -> dict[str, float]:
     """One loader measured by itself; see `model_load`."""
-    command = [sys.executable, str(Path(__file__).with_name("model_load.py")), *map(str, words)]
+    command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_load(table: Table, path: Path, configs: Path, dtype: str, repeats: int) -> None:
     """Both loaders, compared by CPU seconds, which other processes on the machine touch little."""
-    theirs, own = in_a_process("bare", path, dtype, repeats, configs), in_a_process("ours", path, dtype, repeats)
+    theirs, own = in_a_process("diffusers_load", path, dtype, repeats, configs), in_a_process("model_load", path, dtype, repeats)
     same = dtype == "float16"
     words = "in the file's dtype" if same else f"cast to {dtype}"
     table.add(f"load {words} / diffusers' loader", own["cpu"] / theirs["cpu"], 1.15 if same else 1.0, "x")
@@ -158,7 +158,8 @@ def write_headers(folder: Path, count: int, *, own: bool) -> None:
     for kind, share in (("sd1", 0.7), ("sdxl", 0.3)):
         shapes = {name: tuple(value.shape) for name, value in to_ldm_weights(build_modules(PRESETS[kind])).items()}
         for number in range(round(count * share)):
-            entries, offset = {"__metadata__": {"format": "pt", "title": f"{kind} {number}"}}, 0
+            entries: dict[str, object] = {"__metadata__": {"format": "pt", "title": f"{kind} {number}"}}
+            offset = 0
             for name, shape in (shapes | ({f"own.{number}": (1,)} if own else {})).items():
                 size = 2 * math.prod(shape)
                 entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": (offset, offset + size)}

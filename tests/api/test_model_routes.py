@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gradio as gr
 from fastapi.testclient import TestClient
+
+from webui.backend.catalog import FEW
+from webui.main import make_app, make_folders
+from webui.options import parse_options
+from webui.schema.event import CatalogChanged
+from webui.services.studio import Studio
+from webui.ui.parts.top import list_checkpoints
+from webui.ui.tabs.txt2img import checkpoint_choices
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CARD = "/api/v1/models/card?kind=checkpoint&name=tiny.safetensors"
@@ -19,6 +28,24 @@ def test_cards_and_one_card(client: TestClient, data: Path) -> None:
     assert (data / "models" / "Stable-diffusion" / "tiny.json").is_file()
     refused = client.patch(CARD, json={"preferred weight": 99})
     assert (refused.status_code, refused.json()["field"]) == (422, "preferred weight")
+
+
+def test_the_start_and_the_page_do_not_wait_for_thousands_of_models(studio: Studio, data: Path) -> None:
+    folder = data / "models" / "Stable-diffusion"
+    for number in range(FEW):
+        (folder / f"{number}.safetensors").write_bytes(b"")
+    options = parse_options(["--data-dir", str(data)])
+    page = TestClient(make_app(studio, options, make_folders(options)), base_url="http://127.0.0.1")
+    assert (page.get("/").status_code, page.get("/api/v1/page").status_code) == (200, 200)
+    assert studio._parts.catalog._entries is None and not studio.models_at_hand
+    assert checkpoint_choices(studio) == [("—", "")] and list_checkpoints(studio, "tiny.safetensors") == gr.update()
+    heard: list[object] = []
+    studio.events.listen(heard.append)
+    studio.refresh_checkpoints()  # what the start does beside the rest
+    assert any(isinstance(event, CatalogChanged) for event in heard)
+    assert len(checkpoint_choices(studio)) == FEW + 1
+    assert list_checkpoints(studio, "gone")["value"] == "tiny.safetensors"
+    assert page.get("/api/v1/models").json()[-1]["name"] == "tiny.safetensors"
 
 
 def test_only_known_models_have_cards(client: TestClient) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import itertools
 import logging
 import os
 import threading
@@ -23,6 +24,9 @@ from webui.schema.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
+FEW = 300
+"""Files that nobody minds waiting for."""
+
 
 class Catalog:
     """Checkpoints below `folders` (the first that has a name wins). Nothing is read before the first question; `refresh` looks again.
@@ -38,6 +42,12 @@ class Catalog:
         self._lock = threading.Lock()
         self._entries: dict[str, Checkpoint] | None = None
         self._hashing: dict[str, threading.Lock] = {}
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether to ask for the list takes a moment only: it was made before, or there are few files to look at."""
+        found = itertools.chain.from_iterable(find_checkpoints(folder) for folder in self.folders)
+        return self._entries is not None or next(itertools.islice(found, FEW, None), None) is None
 
     def checkpoints(self) -> list[Checkpoint]:
         """Every file found, also those that cannot be used (with `error` set), sorted by name."""

@@ -126,6 +126,8 @@ class Studio:
             worker.start()
         self._parts.outputs.resume()
         self._parts.watcher.start()
+        if not self.models_at_hand:
+            threading.Thread(target=self.refresh_checkpoints, name="models", daemon=True).start()
         threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
 
     def close(self) -> None:
@@ -302,6 +304,11 @@ class Studio:
 
     # Models, settings, prompts
 
+    @property
+    def models_at_hand(self) -> bool:
+        """False while thousands of files are looked at for the first time; every page is told when it is done."""
+        return self._parts.catalog.at_hand
+
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints, usable and not, with what is kept for each."""
         return [self._parts.preferences.with_kept(item) for item in self._parts.catalog.checkpoints()]
@@ -342,7 +349,7 @@ class Studio:
         """What a page must know before it is drawn: its settings, what its form begins with, and what was wrong with that."""
         settings = self.settings().model_dump(mode="json", include=set(PageSettings.model_fields))
         looks, complaints = self._parts.defaults.read()
-        default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None)
+        default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None) if self.models_at_hand else None
         for name, value in form_values(default).items():
             looks.setdefault(name, {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}

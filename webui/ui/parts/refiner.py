@@ -30,13 +30,15 @@ def place_further(form: Form, studio: Studio, name: str, **look: Any) -> None:
     picker = form.place(name, **look)
     assert isinstance(picker, gr.Dropdown)
     first = form.sources["refiners" if name == "refiner_checkpoint" else "hires_checkpoints"]
-    reread = partial(list_further, first)
+    reread = partial(list_further, studio, first)
     form.loads.append((reread, [picker], picker))
     for trigger in form.catalog_changed:
         listen(trigger, reread, inputs=[picker], outputs=[picker], preprocess=False)
 
 
-def list_further(source: Any, chosen: str | None) -> dict[str, Any]:
-    """The list as it is now; the choice stays while its file is there."""
+def list_further(studio: Studio, source: Any, chosen: str | None) -> dict[str, Any]:
+    """The list as it is now; the choice stays while its file is there. Nothing changes while there is no list yet."""
+    if not studio.models_at_hand:
+        return gr.update()
     choices: Choices = source()
     return gr.update(choices=choices, value=chosen if chosen in {value for _, value in choices} else "")

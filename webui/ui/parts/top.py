@@ -20,7 +20,7 @@ def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
     with gr.Row(elem_id="easel_top"):
         gr.HTML('<span class="brand">Easel</span>', elem_id="easel_brand", padding=False)
         with gr.Row(elem_id="quicksettings"):
-            picker = form.place("checkpoint", value=studio.default_checkpoint() or "", min_width=160, scale=1)
+            picker = form.place("checkpoint", value=studio.default_checkpoint() or "" if studio.models_at_hand else "", min_width=160, scale=1)
             refresh = gr.Button("⟳", elem_id="refresh_sd_model_checkpoint", elem_classes="tool", min_width=40)
             gr.Button("≡", elem_id="easel_model_defaults", elem_classes="tool", min_width=40)
             gr.HTML("", elem_id="easel_quicksettings", padding=False)
@@ -35,7 +35,10 @@ def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
 
 
 def list_checkpoints(studio: Studio, chosen: str | None) -> dict[str, Any]:
-    """The picker with the list as it is now; the choice stays while its file is there, else it becomes the default."""
+    """The picker with the list as it is now; the choice stays while its file is there, else it becomes the default. Nothing changes while there is no
+    list yet."""
+    if not studio.models_at_hand:
+        return gr.update()
     choices: Choices = checkpoint_choices(studio)
     known = {value for _, value in choices}
     return gr.update(choices=choices, value=chosen if chosen in known else studio.default_checkpoint() or "")

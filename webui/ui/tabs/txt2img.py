@@ -22,10 +22,10 @@ TAB = "txt2img"
 
 
 def checkpoint_choices(studio: Studio) -> Choices:
-    """The checkpoint list as the picker shows it; a file that cannot be used is marked, not hidden."""
+    """The checkpoint list as the picker shows it; a file that cannot be used is marked, not hidden. Empty while it would have to be waited for."""
     short = studio.settings().sd_checkpoint_dropdown_use_short
     found = []
-    for item in studio.checkpoints():
+    for item in studio.checkpoints() if studio.models_at_hand else ():
         title = item.stem if short else item.title
         found.append((title if item.error is None else f"⚠ {title}", item.name))
     return found or [("—", "")]
