@@ -7,6 +7,8 @@ from pathlib import Path
 import gradio as gr
 from fastapi.testclient import TestClient
 
+from tools.random_checkpoint import random_tensor
+from tools.random_dit import write_file
 from webui.backend.catalog import FEW
 from webui.main import make_app, make_folders
 from webui.options import parse_options
@@ -83,3 +85,16 @@ def test_forms_and_metadata(client: TestClient) -> None:
     assert [field["elem"] for field in forms["merge"]][:3] == ["primary_model_name", "secondary_model_name", "tertiary_model_name"]
     assert "easel.config" in client.get("/api/v1/models/metadata?names=tiny&names=").json()
     assert client.get("/api/v1/models/metadata?names=none").status_code == 422
+
+
+def test_what_a_flow_model_cannot_do_is_refused_before_it_is_queued(client: TestClient, data: Path) -> None:
+    write_file(data / "models" / "Stable-diffusion" / "flux.safetensors", "flux-dev", 3, random_tensor)
+    client.post("/api/v1/checkpoints/refresh")
+    (entry,) = [entry for entry in client.get("/api/v1/checkpoints").json() if entry["name"] == "flux.safetensors"]
+    assert (entry["family"], entry["variant"], entry["error"], entry["suggests"]["distilled_cfg_scale"]) == ("flux", "dev", None, 3.5)
+    body = {"kind": "txt2img", "checkpoint": "flux.safetensors", "sampler": "Euler", "width": 128, "height": 128}
+    for change, field in (({"sampler": "Euler a"}, "sampler"), ({"height": 136}, "height"), ({"settings": {"s_churn": 1.0}}, "settings.s_churn")):
+        answer = client.post("/api/v1/jobs", json=body | change)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+        assert client.post("/api/v1/jobs", json=body | change | {"checkpoint": "tiny.safetensors"}).status_code == 201
+    assert client.post("/api/v1/jobs", json=body).status_code == 201

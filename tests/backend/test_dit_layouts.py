@@ -33,9 +33,10 @@ from webui.backend.families import dit
 from webui.backend.families.dit_keys import transformer_layout
 from webui.backend.families.dit_modules import build_transformer
 from webui.backend.families.spiece import read_spiece
-from webui.backend.families.t5 import tokenizer_of
+from webui.backend.families.t5 import tokenizer_of, wide_dtype
 from webui.backend.identify import identify
-from webui.backend.parts import ModelChoice, load_model
+from webui.backend.memory import Way, Work, need_of
+from webui.backend.parts import ModelChoice, build_part, load_model, size_of
 from webui.backend.support import unsupported
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint, FileKind
@@ -353,3 +354,43 @@ def test_quantised_weights_compute_as_what_they_stand_for(kind: str, quantisatio
         torch.testing.assert_close(small.denoise(call), same.denoise(call), atol=2e-2, rtol=0)  # diffusers unpacks to 16 bits
     held, wide = (sum(value.nbytes for value in one.modules["transformer"].state_dict().values()) for one in (small, same))
     assert held < wide * 0.7
+
+
+@pytest.mark.parametrize("end", ["scale_weight", "weight_scale"])
+def test_eight_bits_with_scales(end: str, tmp_path: Path) -> None:
+    files = write_parts(tmp_path, "flux-dev", 3, random_tensor)
+    scaled, meant = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
+    t5 = load_file(files["text_encoder_2"])
+    for number, (name, value) in enumerate(t5.items()):
+        scaled[name] = meant[name] = value
+        if name.endswith(("q.weight", "wo.weight")):
+            scale = torch.tensor(0.25 + number / 100)
+            scaled[name], scaled[f"{name.removesuffix('weight')}{end}"] = (value / scale).to(torch.float8_e4m3fn), scale
+            meant[name] = scaled[name].float() * scale
+    rest: list[tuple[FileKind, Path]] = [("vae", files["vae"]), ("text_encoder", files["text_encoder"])]
+    answers = []
+    for name, weights in (("scaled", scaled), ("meant", meant)):
+        save_file(weights, tmp_path / f"{name}.safetensors")
+        components = load(files["transformer"], Folder((*rest, ("text_encoder", tmp_path / f"{name}.safetensors"))))
+        answers.append(components.text_encoders[1].encode(t5_tokens(9), None).states)
+    torch.testing.assert_close(*answers, atol=1e-5, rtol=0)
+
+
+def test_a_transformers_need_is_counted_by_its_tokens(tmp_path: Path) -> None:
+    plan = dit.plan(ModelChoice(checkpoint_at(write_file(tmp_path / "x.safetensors", "flux-dev", 3, random_tensor))))
+    part = next(part for part in plan.parts if part.name == "transformer")
+    size = size_of(build_part(part), torch.bfloat16)
+    assert (size.tokens, size.width, size.packed) == (64, 0, False)
+    assert size.weights == 2 * sum(value.numel() for value in Tiny("flux-dev").weights(3, random_tensor)["transformer"].values())
+    need = need_of({"transformer": size}, Work(1024 * 1024, 2), Way("high", False))
+    assert need == size.weights + 24 * 64 * (4096 + 512) * 2 * 2
+
+
+def test_half_precision_of_a_gpu_is_widened_where_numbers_outgrow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    gpu = Device(torch.device("cuda"), torch.float16, torch.float16, "sdpa")
+    assert (dit.transformer_dtype("flux", gpu), dit.transformer_dtype("sd3", gpu)) == (torch.bfloat16, torch.float16)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    assert dit.transformer_dtype("flux", gpu) == torch.float16
+    assert dit.transformer_dtype("flux", CPU) == torch.float32
+    assert (wide_dtype(torch.float16), wide_dtype(torch.float32)) == (torch.bfloat16, torch.float32)

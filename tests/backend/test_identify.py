@@ -11,6 +11,7 @@ import pytest
 from webui.backend.distilled import LCM, LIGHTNING, TURBO, TURBO_MIX, suggest
 from webui.backend.headers import read_header
 from webui.backend.identify import SUGGESTS_KEY, identify
+from webui.backend.model_defaults import defaults_of
 from webui.engine.tables import SAMPLERS, SCHEDULES
 from webui.schema.errors import ModelError
 from webui.schema.model import Suggestions
@@ -117,6 +118,15 @@ def test_suggestions_of_a_file_are_read(tmp_path: Path, fake) -> None:
     suggests = identify(fake(tmp_path / "a.safetensors", SD1, {SUGGESTS_KEY: text})).suggests
     assert suggests == Suggestions(prompts=("a red house",), width=256, height=320, cfg_scale=5)
     assert identify(fake(tmp_path / "b.safetensors", SD1)).suggests is None
+
+
+def test_a_kind_of_model_has_values_of_its_own_where_its_file_says_nothing() -> None:
+    dev, schnell, medium = defaults_of("flux", "dev"), defaults_of("flux", "schnell"), defaults_of("sd3", "medium")
+    assert dev and schnell and medium
+    assert (dev.cfg_scale, dev.distilled_cfg_scale, dev.sampler, dev.scheduler, dev.width) == (1, 3.5, "Euler", "Simple", 1024)
+    assert (schnell.steps, schnell.distilled_cfg_scale) == (4, None)
+    assert (medium.cfg_scale, medium.scheduler) == (5, "Automatic")
+    assert defaults_of("sd1", "base") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"width": 7}', '{"prompts": "no list"}', '{"other": 1}'])

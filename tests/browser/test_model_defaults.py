@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import finished, set_small
 from tests.serving import Server
+from tools.random_checkpoint import random_tensor
+from tools.random_dit import write_file
 
 Open = Callable[..., Page]
 STEPS = "#txt2img_steps input[type=number]"
@@ -82,3 +84,23 @@ def test_the_vae_can_stand_at_the_top(open_page: Open, server: Server) -> None:
     with page.expect_response(lambda answer: answer.request.method == "PATCH"):
         picker.select_option("None")
     assert server.get("settings")["sd_vae"] == "None"
+
+
+def test_distilled_cfg_is_there_for_models_that_are_told_it(open_page: Open, server: Server) -> None:
+    made = write_file(server.data / "models" / "Stable-diffusion" / "zflux.safetensors", "flux-dev", 3, random_tensor)
+    server.post("checkpoints/refresh")
+    try:
+        page = open_page()
+        slider = page.locator("#txt2img_distilled_cfg_scale")
+        expect(slider).to_be_hidden()
+        page.locator("#setting_sd_model_checkpoint input").first.click()
+        page.get_by_role("option", name="zflux.safetensors").first.click()
+        expect(slider).to_be_visible()
+        page.click("#easel_model_defaults")
+        expect(page.locator("#easel_paste .paste-rows")).to_contain_text("Simple")
+        page.click("#easel_paste footer .primary")
+        expect(page.locator("#txt2img_cfg_scale input[type=number]")).to_have_value("1")
+    finally:
+        made.unlink()
+        (made.parent / "tokenizer.json").unlink()
+        server.post("checkpoints/refresh")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 from webui.backend.components import ModuleCall, Residuals
 from webui.backend.families.sd_modules import scaled_linear_alphas
@@ -15,7 +18,7 @@ from webui.engine.guidance import Guidance
 from webui.engine.network import GuidedNetwork
 from webui.engine.samplers.contract import SamplerOptions
 from webui.engine.samplers.euler import sample_euler
-from webui.engine.schedules import FlowTable, SigmaTable
+from webui.engine.schedules import FlowTable, SigmaTable, simple
 
 TABLE = SigmaTable(scaled_linear_alphas(0.00085, 0.012, 1000))
 X = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -185,3 +188,21 @@ def test_revise_may_add_residuals(runtime, generate) -> None:
 
         assert torch.equal(adding(0.0), plain)
         assert not torch.allclose(adding(1.0), plain, atol=1e-2)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 28])
+def test_a_flow_models_own_schedule_is_that_of_diffusers(steps: int) -> None:
+    """SD 3's pipeline leaves the sigmas to the scheduler, Flux' gives them."""
+    medium = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    medium.set_timesteps(steps)
+    torch.testing.assert_close(FlowTable(3.0).own(steps), medium.sigmas, atol=1e-6, rtol=0)
+    dev, mu = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), 0.9
+    dev.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
+    table = FlowTable(math.exp(mu), even=True)
+    torch.testing.assert_close(table.own(steps), dev.sigmas, atol=1e-6, rtol=0)
+    torch.testing.assert_close(table.told(table.own(steps)[:-1]), dev.timesteps, atol=1e-3, rtol=0)
+
+
+def test_simple_is_the_even_schedule_where_steps_divide_a_thousand() -> None:
+    table = FlowTable(2.0, even=True)
+    torch.testing.assert_close(simple(20, table.sigma_min, table.sigma_max, table), table.own(20), atol=1e-6, rtol=0)

@@ -467,3 +467,12 @@ def test_an_upscaler_that_is_not_here_is_named() -> None:
     found = read_metadata(f"{LINE}, Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: 4x-Ultra".encode(), known)
     assert found.request is not None and (found.request.enable_hr, found.request.hr_upscaler) == (True, "Lanczos")
     assert any("4x-Ultra" in comment for comment in found.comments)
+
+
+def test_distilled_cfg_is_written_for_those_who_are_told_it_and_read_back() -> None:
+    dev = CHECKPOINT.revise(family="flux", variant="dev", prediction="flow")
+    request = Txt2Img(seed=1, sampler="Euler", distilled_cfg_scale=2.5)
+    lines = [write_infotext(make_plan(request, one, REGISTRIES), 0, None) for one in (dev, dev.revise(variant="schnell"), CHECKPOINT)]
+    assert [", Distilled CFG Scale: 2.5, " in line for line in lines] == [True, False, False]
+    found = read_metadata(lines[0].encode(), KNOWN)
+    assert found.request is not None and found.request.distilled_cfg_scale == 2.5 and not any("Not used" in comment for comment in found.comments)

@@ -41,9 +41,12 @@ class PartSize:
     tokens: int = 0
     """Width of a transformer's tokens; 0 = it is none."""
 
+    packed: bool = False
+    """Its weights are stored in few bits already."""
+
     def narrowed(self) -> PartSize:
         """With its weights stored in 8 bits."""
-        return replace(self, weights=self.weights // self.itemsize)
+        return self if self.packed else replace(self, weights=self.weights // self.itemsize)
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def size_of(module: nn.Module, dtype: torch.dtype) -> PartSize:
     values = module.state_dict().values()
     weights = sum(value.nbytes if value.dtype == torch.uint8 else value.numel() * dtype.itemsize for value in values)
     if isinstance(module, SD3Transformer2DModel | FluxTransformer2DModel):
-        return PartSize(weights, dtype.itemsize, tokens=module.inner_dim)
+        return PartSize(weights, dtype.itemsize, tokens=module.inner_dim, packed=any(map(is_quantised, module.modules())))
     channels = module.config["block_out_channels"] if isinstance(module, UNet2DConditionModel | AutoencoderKL) else (0,)
     return PartSize(weights, dtype.itemsize, channels[0])
 

@@ -42,6 +42,7 @@ from webui.backend.families.t5 import build_t5, encode_t5, file_names, find_toke
 from webui.backend.headers import read_header
 from webui.backend.parts import ModelChoice, ModelPlan, Part, Source
 from webui.backend.quantised import quantised_kinds, set_compute_dtype, unpacked, with_quantised
+from webui.backend.scaled_weights import unscaled
 from webui.backend.support import PART_NAMES
 from webui.backend.weights import Weights
 from webui.schema.errors import ModelError
@@ -215,7 +216,7 @@ def _transformer(family: str, file: PartFile, place: Place, sizes: Mapping[str, 
     expected = build_keys(build) if kinds else {}
 
     def read(weights: Weights) -> dict[str, Tensor]:
-        found = read_laid(weights, place, laid)
+        found = read_laid(unscaled(weights), place, laid)
         return unpacked(found, expected) if kinds else found
 
     return Part("transformer", file.source, build, read, dtype=partial(transformer_dtype, family), prepare=set_compute_dtype)
@@ -235,7 +236,7 @@ def _clip(name: str, file: PartFile, place: Place, text: TextConfig) -> Part:
 
     def read(weights: Weights) -> dict[str, Tensor]:
         config = SdConfig(**{"text_encoder": None, "text_encoder_2": None, name: text})
-        found = read_part(weights, place, config, name, build_keys(build))
+        found = read_part(unscaled(weights), place, config, name, build_keys(build))
         if text.projection and text.kind == "clip":
             found.setdefault("text_projection.weight", torch.eye(text.width))
         return found
@@ -252,9 +253,10 @@ def _t5_part(name: str, source: Source, place: Place, sizes: dict[str, Any]) -> 
         return build_t5(sizes)
 
     def read(weights: Weights) -> dict[str, Tensor]:
-        keys = {key.removeprefix(place.prefix) for key in weights.keys() if key.startswith(place.prefix)}  # noqa: SIM118 (no dict)
+        widened = unscaled(weights)
+        keys = {key.removeprefix(place.prefix) for key in widened.keys() if key.startswith(place.prefix)}  # noqa: SIM118 (no dict)
         names = file_names(keys, build_keys(build))
-        return {own: weights.get(place.prefix + theirs) for own, theirs in names.items() if theirs in keys}
+        return {own: widened.get(place.prefix + theirs) for own, theirs in names.items() if theirs in keys}
 
     return Part(name, source, build, read, dtype=lambda device: wide_dtype(device.dtype))
 
@@ -321,12 +323,14 @@ def as_components(modules: Mapping[str, Any], sizes: Sizes, checkpoint: Checkpoi
     if sizes.words is not None:
         length = 256 if checkpoint.variant == "schnell" else kind.words
         encoders.append(_t5_encoder(modules[kind.t5], sizes.words, length))
+    places = sizes.transformer.get("pos_embed_max_size", 96)
+    denoise = dit_modules.flux_denoise(transformer, guided) if flux else dit_modules.sd3_denoise(transformer, places)
     more: dict[str, Any] = {"describe": dit_modules.describe_guided if guided else dit_modules.describe_pooled}
     if checkpoint.variant == "fill":
         more["look"] = dit_modules.look_and_fill(device.device)
     return Components(
         checkpoint, replace(device, dtype=transformer_dtype(sizes.family, device)),
-        dit_modules.flux_denoise(transformer, guided) if flux else dit_modules.sd3_denoise(transformer), tuple(encoders),
+        denoise, tuple(encoders),
         SdAutoencoder(modules["vae"], sizes.vae.scaling, sizes.vae.shift), "flow", torch.ones(1000), sizes.vae.latent_channels, dict(modules),
         join=dit_modules.flux_join if flux else dit_modules.sd3_join(sizes.transformer["joint_attention_dim"]), flow=sizes.flow, **more,
     )

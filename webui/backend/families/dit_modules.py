@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from webui.backend.components import Autoencoder, Denoise, Encoded, Frame, ModuleCall, View
+from webui.schema.errors import ModelError
 
 EMPTY_T5 = 256
 """Tokens of zeros that stand for T5's words where SD 3 goes without it, as diffusers does."""
@@ -22,10 +23,13 @@ def build_transformer(family: str, sizes: Mapping[str, Any]) -> nn.Module:
     return (SD3Transformer2DModel if family == "sd3" else FluxTransformer2DModel)(**sizes)
 
 
-def sd3_denoise(transformer: nn.Module) -> Denoise:
-    """SD 3 sees latents as they are, and is told t as the timestep."""
+def sd3_denoise(transformer: nn.Module, places: int) -> Denoise:
+    """SD 3 sees latents as they are, and is told t as the timestep. It knows so many places a side."""
 
     def denoise(call: ModuleCall) -> Tensor:
+        if max(call.x.shape[2:]) > places * 2:
+            hint = "Take a smaller size."
+            raise ModelError(f"This model makes pictures of up to {places * 16} pixels a side.", field="checkpoint", hint=hint)
         return transformer(
             call.x, call.context, call.added["pooled"], call.t, joint_attention_kwargs=dict(call.patches) or None, return_dict=False,
         )[0]

@@ -89,6 +89,7 @@ def module_builder(kind: Any, stated: dict[str, Any]) -> Callable[[], nn.Module]
 
 
 def clip_builder(stated: dict[str, Any], projected: bool) -> Callable[[], nn.Module]:
+    """transformers' CLIP as its own description has it, with its projection or without."""
     sizes = CLIPTextConfig.from_dict(stated)
     return lambda: (CLIPTextModelWithProjection if projected else CLIPTextModel)(sizes)
 
@@ -119,6 +120,7 @@ def _scheduler(folder: Path, checkpoint: Checkpoint) -> SchedulerConfig:
 
 
 def read_json(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """A description in a checkpoint's folder. Raises `ModelError` when it is missing or damaged."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
