@@ -18,6 +18,7 @@ from webui.backend.offload import set_tiling
 from webui.backend.parts import ModelChoice, Shelf
 from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
+from webui.engine.enlarging import Enlarger
 from webui.engine.faces import RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, within_memory, work_of
 from webui.engine.models import Lend, Models
@@ -33,8 +34,10 @@ from webui.engine.steps.latents import FACTOR, batch_noise, first_latents, later
 from webui.engine.steps.upscale import enlarge, posterior_seed
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
+from webui.schema.errors import Cancelled
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
+from webui.schema.sampling import UpscalerSpec
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class Workshop:
     manager: ModelManager
     prompts: PromptCache
     previewer: Previewer
+    enlarger: Enlarger
     host: PluginHost | None = None
     options: DeviceOptions = field(default_factory=DeviceOptions)
     shelf: Shelf | None = None
@@ -58,6 +62,11 @@ class Canvas:
 
     denoised: Denoised
     before: Sequence[Image.Image] = ()
+
+    @property
+    def unfinished(self) -> Canvas:
+        """The same, of a run that was stopped."""
+        return replace(self, denoised=replace(self.denoised, partial=True))
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,11 @@ class Run:
     def take(self, checkpoint: Checkpoint | None, batch: Batch, part: Pass | None = None, step: int = 0) -> Components:
         """The model of this checkpoint (None: the plan's) from now on."""
         return self.models.take(choice_of(self.plan, checkpoint, self.shop), lambda: self.report("loading", batch, part, step))
+
+    def grow(self, spec: UpscalerSpec, image: Image.Image, scale: float) -> Image.Image:
+        """One run of an upscaler, stopped between two tiles when the person interrupts: raises `Cancelled`."""
+        tick = lambda done, count: self.tools.cancel.raise_if_stopped()  # noqa: E731
+        return self.shop.enlarger.grow(spec, image, scale, self.tools.settings, tick)
 
 
 def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
@@ -147,11 +161,16 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
             seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
             models = (lambda: run.models.now), partial(run.take, part.checkpoint, batch, part)
-            start, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            try:
+                start, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice, grow=run.grow)
+            except Cancelled:
+                return canvas and canvas.unfinished
+            finally:
+                run.shop.enlarger.trim()
             canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
-            return canvas and replace(canvas, denoised=replace(canvas.denoised, partial=True))
+            return canvas and canvas.unfinished
         canvas = Canvas(denoised, canvas.before if canvas else ())
         if denoised.partial:
             break

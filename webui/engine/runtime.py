@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
+from webui.backend.image_models import ImageModels
 from webui.backend.manager import ModelManager
 from webui.backend.memory import Work
 from webui.backend.network_files import NetworkFiles
 from webui.backend.parts import ModelChoice
 from webui.backend.vae_choice import choose_vae
+from webui.engine.enlarging import Enlarger
 from webui.engine.fitting import fit, is_out_of_memory
 from webui.engine.generate import Workshop, generate
 from webui.engine.plan import Plan, make_plan
@@ -55,7 +57,8 @@ class Runtime:
         self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None, files: NetworkFiles | None = None,
     ) -> None:
         self.device = choose_device(options)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options, _Shelf(catalog, files))
+        enlarger = Enlarger(ImageModels(self.device))
+        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, _Shelf(catalog, files))
         self._files = files
         self._catalog = catalog
         self._registries = registries

@@ -17,7 +17,7 @@ Prediction = Literal["epsilon", "v", "flow", "edm"]
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 """Of files that may be checkpoints."""
 
-FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "text_encoder"]
+FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "text_encoder", "face_restorer", "face_detector"]
 
 
 class ModelFile(Frozen):

@@ -63,6 +63,10 @@ SECTIONS = (
         "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final", "sd_noise_schedule",
     )),
     Section("img2img", "img2img and hires fix", ("img2img_extra_noise", "img2img_fix_steps")),
+    Section("upscaling", "Upscaling", (
+        "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",
+    )),
+    Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("optimizations", "Optimizations", (
         "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all",
     )),
