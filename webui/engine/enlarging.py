@@ -73,7 +73,10 @@ class Enlarger:
         if spec.file is None:
             return grow_by_function(spec, image, scale)
         model = self._models.get(Path(spec.file))
-        return run_model(model, image, tiling_of(model, settings), tick)
+        made = run_model(model, image, tiling_of(model, settings), tick)
+        if image.mode == "RGBA":
+            made.putalpha(image.getchannel("A").resize(made.size, Image.Resampling.LANCZOS))
+        return made
 
     def trim(self) -> None:
         """The work is done: keep no more in memory than is allowed to stay."""

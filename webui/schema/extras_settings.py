@@ -38,3 +38,30 @@ class ExtrasSettings(Frozen):
         Literal["Ignore", "Keep", "Prepend", "Append"],
         Dropdown(label="When there is a caption already", info="Ignore: the new one takes its place. Prepend, Append: where the old one goes."),
     ] = "Ignore"
+
+
+class InterrogateSettings(Frozen):
+    """A1111's page "Interrogate"."""
+
+    interrogate_keep_models_in_memory: Annotated[
+        bool, Checkbox(label="Keep captioning models in memory", info="Else they are let go when a job is done.")
+    ] = False
+    interrogate_return_ranks: Annotated[bool, Checkbox(label="Scores with tags", info="Written as weights: (tag:0.983).")] = False
+    interrogate_clip_num_beams: Annotated[
+        int, Field(ge=1, le=16), Slider(label="Beams of BLIP", info="More look at more sentences, and take longer.", minimum=1, maximum=16, step=1)
+    ] = 1
+    interrogate_clip_min_length: Annotated[
+        int, Field(ge=1, le=128), Slider(label="Shortest description of BLIP", info="Tokens.", minimum=1, maximum=128, step=1)
+    ] = 24
+    interrogate_clip_max_length: Annotated[
+        int, Field(ge=1, le=256), Slider(label="Longest description of BLIP", info="Tokens.", minimum=1, maximum=256, step=1)
+    ] = 48
+    interrogate_deepbooru_score_threshold: Annotated[
+        float, Field(ge=0, le=1), Slider(label="Least score of a tag", info="Of taggers, 0 to 1.", minimum=0, maximum=1, step=0.01)
+    ] = 0.5
+    deepbooru_sort_alpha: Annotated[bool, Checkbox(label="Tags by name", info="Else the surest come first.")] = True
+    deepbooru_use_spaces: Annotated[bool, Checkbox(label="Blanks in tags", info="Instead of underscores.")] = True
+    deepbooru_escape: Annotated[bool, Checkbox(label="Escape brackets in tags", info="So that prompts read them as they are.")] = True
+    deepbooru_filter_tags: Annotated[
+        str, Field(max_length=10_000), TextBox(label="Tags to leave out", info="With commas between them.")
+    ] = ""

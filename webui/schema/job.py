@@ -6,11 +6,12 @@ from enum import StrEnum
 
 from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
+from webui.schema.extras import Extras, Interrogate
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Replay, Txt2Img
 from webui.schema.model_work import Convert, Merge
 from webui.schema.settings import PictureSettings
 
-JobRequest = Txt2Img | HashCheckpoint | Replay | Merge | Convert
+JobRequest = Txt2Img | HashCheckpoint | Replay | Merge | Convert | Extras | Interrogate
 """Everything that can stand in the queue."""
 
 
@@ -89,9 +90,17 @@ class JobView(Frozen):
             title, planned = request.prompt[:120], request.batch_count * request.batch_size
         elif isinstance(request, Replay):
             title, planned = request.request.prompt[:120], 0
+        elif isinstance(request, Extras):
+            title, planned = request.input_dir or (request.images[0].name if request.images else ""), len(request.images)
         else:
-            title, planned = request.checkpoint if isinstance(request, HashCheckpoint) else request.output, 0
+            title, planned = _title(request), 0
         return cls(
             id=job.id, kind=request.kind, lane=job.lane, status=job.status, title=title, repeat=job.repeat, pictures=pictures,
             planned=planned, created=job.created, started=job.started, ended=job.ended, error=job.error,
         )
+
+
+def _title(request: HashCheckpoint | Merge | Convert | Interrogate) -> str:
+    if isinstance(request, Interrogate):
+        return request.model
+    return request.checkpoint if isinstance(request, HashCheckpoint) else request.output

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from PIL import Image
@@ -32,6 +33,8 @@ class Notes:
 
     infotext: str | None = None
     easel: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """More chunks, for a PNG only: what the file that was worked on said."""
 
 
 def usable_format(wanted: str, size: tuple[int, int]) -> str:
@@ -52,6 +55,8 @@ def write_picture(image: Image.Image, file: IO[bytes], form: str, notes: Notes, 
             info.add_text("parameters", notes.infotext)
         if notes.easel is not None:
             info.add_text("easel", notes.easel)
+        for key, text in notes.texts.items():
+            info.add_text(key, text)
         image.save(file, "PNG", pnginfo=info)
         return True
     pillow = PILLOW[form]

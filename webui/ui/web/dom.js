@@ -24,6 +24,7 @@ const PATHS = {
   swap: 'M8 4v15M4.5 7.5L8 4l3.5 3.5M16 20V5M12.5 16.5L16 20l3.5-3.5',
   pencil: 'M5 19l1-4L16.5 4.5l3 3L9 18zM14 7l3 3', apply: 'M8 5h8v4H8zM8 7H5v13h14V7h-3M9 13h6M9 16h4',
   replay: 'M4 12a8 8 0 1 1 2.5 5.8M4 20v-5h5M10.5 9v6l5-3z', paste: 'M18 6L7 17M7 8v9h9',
+  enlarge: 'M4 13v7h7M20 11V4h-7M20 4l-7.5 7.5M4 20l7.5-7.5',
   sliders: 'M4 7h9M17 7h3M15 5v4M4 12h3M11 12h9M9 10v4M4 17h11M19 17h1M17 15v4', dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
 };
 

@@ -11,5 +11,6 @@ export function registerTarget(id, { label, icon, send, takes = () => true }) {
 }
 
 // The buttons for one source; ids are A1111's (`txt2img_tab`, …).
-export const targetButtons = (source) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
+// `except`: the place that shows them.
+export const targetButtons = (source, except = '') => [...targets].filter(([id, { takes }]) => id !== except && takes(source)).map(([id, { label, icon, send }]) =>
   button(icon, t(label), () => send(source), { id: `${id}_tab`, text: t(label), class: 'act' }));
