@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,16 @@ def test_a_turned_picture_is_upright_and_sixteen_bits_keep_their_range() -> None
     Image.linear_gradient("L").convert("I").point(lambda value: value * 257).convert("I;16").save(buffer, "PNG")
     low, high = read_picture(buffer.getvalue()).getextrema()[0]  # pyright: ignore[reportGeneralTypeIssues, reportIndexIssue]
     assert (low, high) == (0, 255)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    def chunk(content: bytes) -> bytes:
+        return (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+
+    for side in (60_000, 15_000):
+        header = chunk(b"IHDR" + side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0")
+        with pytest.raises(RequestError, match="megapixels are possible"):
+            read_picture(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT" + zlib.compress(b"\0" * 100)))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", picture_bytes()[:40], b"\x89PNG\r\n\x1a\n" + b"\0" * 100])

@@ -15,7 +15,7 @@ from webui.schema.errors import RequestError
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
 from webui.services.formats import Notes, usable_format
-from webui.services.images import BYTES_LIMIT, PIXELS_LIMIT
+from webui.services.images import BYTES_LIMIT
 from webui.services.infotext.files import DAMAGED, read_metadata
 from webui.services.infotext.line import quote
 from webui.services.picture_files import PictureFiles, copy_as_jpg, in_words
@@ -23,6 +23,9 @@ from webui.services.placing import Name, below, split_name
 
 OWN = ("easel", "extras", "postprocessing")
 """Chunks of the original that are not true of the result, or are written anew."""
+
+POSSIBLE = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+"""Pillow opens no larger picture."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,9 @@ def read_picture(content: bytes, field: str | None = None) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                if image.width * image.height > PIXELS_LIMIT:
-                    size = f"{image.width}×{image.height}"
-                    raise RequestError(f"The picture has {size} pixels; at most {PIXELS_LIMIT // 1_000_000} megapixels are possible.", field=field)
                 return _plain(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise RequestError(f"The picture is too large; at most {POSSIBLE} megapixels are possible.", field=field) from error
     except DAMAGED as error:
         hint = "PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF work."
         raise RequestError(f"This is not a picture that can be read: {error}.", field=field, hint=hint) from error

@@ -207,7 +207,8 @@ function showError(error) {
   clear(place);
   place.classList.add('has-error');
   body.hidden = false;
-  body.prepend(h('p', { class: 'field-error', role: 'alert', text: [error.message, error.hint].filter(Boolean).join(' ') }));
+  const note = h('p', { class: 'field-error', role: 'alert', text: [error.message, error.hint].filter(Boolean).join(' ') });
+  if (place.classList.contains('operation')) body.prepend(note); else place.append(note);
   place.scrollIntoView({ block: 'nearest' });
 }
 
