@@ -34,7 +34,8 @@ def test_wrong_fields_are_named(client: TestClient) -> None:
         answer = client.post("/api/v1/extras", json=body)
         assert answer.status_code == 422, body
         assert answer.json()["field"] == field
-    assert client.post("/api/v1/extras", json={"images": [{"image": {"sha256": "a" * 64, "width": 1, "height": 1}}]}).status_code == 404
+    lost = client.post("/api/v1/extras", json={"images": [{"image": {"sha256": "a" * 64, "width": 1, "height": 1}}]})
+    assert (lost.status_code, lost.json()["field"]) == (422, "images.0")
 
 
 def test_the_form(client: TestClient) -> None:

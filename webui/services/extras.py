@@ -24,12 +24,13 @@ from webui.plugins.registry import Registry
 from webui.schema.errors import RequestError, StorageError, WebuiError
 from webui.schema.event import Described, Event, Notice, PictureSaved, Progress
 from webui.schema.extras import OPERATIONS, Extras, Interrogate
+from webui.schema.generation import ImageRef
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.sampling import UpscalerSpec
 from webui.schema.sections import describe_fields
 from webui.schema.settings import PictureSettings, Settings
-from webui.services.extras_files import ExtrasFiles, Source, read_picture
+from webui.services.extras_files import ExtrasFiles, Source
 from webui.services.images import ImageStore
 from webui.services.library import Library
 from webui.services.picture_folders import PictureFolders, pictures_in
@@ -92,7 +93,7 @@ class ExtrasDesk:
         """Check the request and put it in line. Raises `WebuiError` at the wrong field; then nothing is queued."""
         if isinstance(request, Interrogate):
             find_captioner(self._shop.models, request.model, "model")
-            self._shop.images.open(request.image)
+            self._check_picture(request.image, "image")
         else:
             self._check(request)
         return self._queue.put(request, self._settings().snapshot({}), owner=owner)
@@ -138,7 +139,13 @@ class ExtrasDesk:
         elif not request.images:
             raise RequestError("There is no picture to work on.", field="images", hint="Drop one into the box, or choose a file.")
         for number, entry in enumerate(request.images):
-            read_picture(self._shop.images.read(entry.image.sha256), f"images.{number}")
+            self._check_picture(entry.image, f"images.{number}")
+
+    def _check_picture(self, ref: ImageRef, field: str) -> None:
+        try:
+            self._shop.images.check(ref)
+        except WebuiError as error:
+            raise RequestError(error.message, field=field, hint=error.hint) from error
 
     def _check_folders(self, request: Extras) -> None:
         folder = self._shop.folders.existing(request.input_dir, "input_dir")

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from webui.engine.extras.piece import Piece, endings
 from webui.schema.errors import RequestError
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
-from webui.services.formats import Notes, usable_format
-from webui.services.images import BYTES_LIMIT
-from webui.services.infotext.files import DAMAGED, read_metadata
+from webui.services.formats import Notes, copy_as_jpg, usable_format
+from webui.services.images import decode
+from webui.services.infotext.files import read_metadata
 from webui.services.infotext.line import quote
-from webui.services.picture_files import PictureFiles, copy_as_jpg, in_words
+from webui.services.picture_files import PictureFiles, in_words
 from webui.services.placing import Name, below, split_name
 
 OWN = ("easel", "extras", "postprocessing")
 """Chunks of the original that are not true of the result, or are written anew."""
-
-POSSIBLE = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-"""Pillow opens no larger picture."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +43,11 @@ class Source:
 
 def read_picture(content: bytes, field: str | None = None) -> Image.Image:
     """RGB, or RGBA where something is transparent; turned as its EXIF says. Raises `RequestError`."""
-    if len(content) > BYTES_LIMIT:
-        raise RequestError(f"The picture is larger than {BYTES_LIMIT // 2**20} MB.", field=field)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                return _plain(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise RequestError(f"The picture is too large; at most {POSSIBLE} megapixels are possible.", field=field) from error
-    except DAMAGED as error:
-        hint = "PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF work."
-        raise RequestError(f"This is not a picture that can be read: {error}.", field=field, hint=hint) from error
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        high = image.getextrema()[1]
-        scale = 1 / 257 if isinstance(high, int | float) and high > 255 else 1
-        image = image.convert("F").point(lambda value: value * scale).convert("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image = decode(content)
+    except RequestError as error:
+        raise RequestError(error.message, field=field, hint=error.hint) from error
+    return image if image.mode == "RGBA" else image.convert("RGB")
 
 
 class ExtrasFiles:

@@ -19,25 +19,23 @@ from pathlib import Path
 from PIL import Image
 from pydantic import ValidationError
 
+from webui.engine.img2img import INIT_HASH
 from webui.engine.tools import Picture
 from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, Notice, PictureFiled
 from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.result import PictureRecord, PictureView
-from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
-from webui.services.formats import usable_format
+from webui.services.formats import Notes, copy_as_jpg, usable_format
 from webui.services.grids import Captioned, GridLook, grid_shape, make_grid
 from webui.services.infotext.writer import write_infotext
 from webui.services.library import Draft, Library
-from webui.services.picture_files import PictureFiles, copy_as_jpg, in_words
+from webui.services.picture_files import PictureFiles, in_words
 from webui.services.placing import Name, below, split_name
 from webui.services.sheets import GRID, Aside, Saving, Sheet, make_sheet, wants_hash
 
 log = logging.getLogger(__name__)
 
-BEFORE_HIRES = "before-highres-fix"
-"""How the name of a copy of the first pass ends."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Outputs:
 
     def set_aside(self, saving: Saving, folder: Path) -> Aside:
         """Write a picture into `folder`, as it would be saved now, and no row of the library. Raises `StorageError`."""
-        sheet = self._sheet(saving, self._samples(saving.settings))
+        sheet = self._sheet(saving, self._samples(saving))
         image = saving.picture.image
         try:
             path, _ = self._files.write(image, sheet.notes, folder, Name(secrets.token_hex(8), "png", numbered=False), sheet.settings)
@@ -121,8 +119,19 @@ class Outputs:
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
-        sheet = self._sheet(saving, self._samples(settings, None if keep else self.scratch))
-        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.before)
+        sheet = self._sheet(saving, self._samples(saving, None if keep else self.scratch))
+        if picture.original is not None:
+            self._put_original(picture.original, saving)
+        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.companions)
+
+    def _put_original(self, image: Image.Image, saving: Saving) -> None:
+        """The picture that img2img began with, once, under its hash."""
+        name, folder = str(dict(saving.picture.plan.extras)[INIT_HASH]), below(self.folder, saving.settings.outdir_init_images)
+        if not (folder / f"{name}.png").exists():
+            try:
+                self._files.write(image, Notes(None, None), folder, Name(name, "png", numbered=False, replace=True), saving.settings)
+            except OSError as error:
+                raise in_words(folder, error) from error
 
     def _keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         sha256 = self._hash_of(aside.sheet.checkpoint)
@@ -135,24 +144,26 @@ class Outputs:
         return self._file(image, sheet, aside.record.revise(infotext=sheet.label.infotext, created=time.time()), saved)
 
     def _file(
-        self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None], before: Image.Image | None = None,
+        self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None],
+        companions: Sequence[tuple[str, Image.Image]] = (),
     ) -> PictureRecord:
-        """The file or the draft of a picture (and of what it was before hires fix), then its row."""
-        name, other, drafts = str(record.seed), sheet.named(BEFORE_HIRES), []
+        """The file or the draft of a picture and of its companions, then its row."""
+        name, drafts = str(record.seed), []
+        beside = [(one, sheet.named(ending)) for ending, one in companions]
         if sheet.marked:
-            drafts = [self._draft(one, of, name) for one, of in ((before, other), (image, sheet)) if one is not None]
+            drafts = [self._draft(one, of, name) for one, of in (*beside, (image, sheet))]
             path = drafts[-1].path
         else:
-            if before is not None:
-                self._put(before, other)
+            for one, of in beside:
+                self._put(one, of)
             path = str(self._put(image, sheet))
         record = self._library.add_picture(record.revise(path=path), *drafts)
         saved(record)
         self._ask(sheet)
         return record
 
-    def _samples(self, settings: PictureSettings, root: Path | None = None) -> Path:
-        return below(root or self.folder, settings.outdir_samples or settings.outdir_txt2img_samples)
+    def _samples(self, saving: Saving, root: Path | None = None) -> Path:
+        return below(root or self.folder, saving.settings.outdir_samples or saving.folders.samples)
 
     def _note_params(self, saving: Saving) -> None:
         if self._params is None:
@@ -210,7 +221,7 @@ class Outputs:
         if grid is None:
             log.info("no grid: %d×%d pictures are more than img_max_size_mp allows", *shape)
             return None
-        root = below(self.folder, settings.outdir_grids or settings.outdir_txt2img_grids)
+        root = below(self.folder, settings.outdir_grids or saving.folders.grids)
         sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), root)
         if not sheet.marked:
             return self._put(grid, sheet)

@@ -42,7 +42,7 @@ export async function showResults(job) {
     try {
       const { request, pictures } = await get(`jobs/${job.id}`);
       if (shown.job !== job.id) return;
-      Object.assign(shown, { requests: request.images, known: pictures });
+      Object.assign(shown, { requests: request.images, known: pictures, drawn: '' }); // what came meanwhile was drawn without its original
     } catch { return; } // it is too old
   }
   const ids = new Set(shown.known.map((picture) => picture.id));
