@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_gfpgan_notes_its_visibility(bench: Bench, monkeypatch: pytest.MonkeyPat
         return tmp_path / "net.safetensors"
 
     monkeypatch.setattr("webui.engine.extras.pipeline.find_faces", lambda image, detector: [])
-    made = process(picture(32, 32), Extras(upscale=False, gfpgan=True, gfpgan_visibility=0.5), Bench(**vars(bench) | {"find_file": find}))
+    made = process(picture(32, 32), Extras(upscale=False, gfpgan=True, gfpgan_visibility=0.5), replace(bench, find_file=find))
     assert made[0].notes == {"GFPGAN visibility": 0.5}
     assert ("gfpgan", "") in seen and ("face_detector", "") in seen
     with pytest.raises(ModelError, match="not there any more"):
@@ -236,5 +237,5 @@ def test_progress_grows_and_a_stop_is_obeyed(bench: Bench) -> None:
 
     tools = RunTools(report=report)
     with pytest.raises(Cancelled):
-        process(picture(300, 300), Extras(upscaler_1="net", upscaling_resize=4, flip=True), Bench(**vars(bench) | {"tools": tools}))
+        process(picture(300, 300), Extras(upscaler_1="net", upscaling_resize=4, flip=True), replace(bench, tools=tools))
     assert shares == sorted(shares) and 0 < shares[-1] < 0.5

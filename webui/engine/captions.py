@@ -58,7 +58,7 @@ class Captioner:
                 raise ModelError(f"The BLIP model in {folder.name} cannot be read: {str(error)[:200]}", hint="Get its folder again.") from error
             self._held["blip"] = processor, model.to(self._device.device).eval()  # pyright: ignore[reportArgumentType]
         processor, model = self._held["blip"]
-        inputs = processor(images=picture, return_tensors="pt").to(self._device.device)
+        inputs = processor(images=picture, return_tensors="pt").to(self._device.device)  # pyright: ignore[reportCallIssue]
         with torch.inference_mode():
             tokens = model.generate(
                 **inputs, num_beams=settings.interrogate_clip_num_beams, min_length=settings.interrogate_clip_min_length,
@@ -80,7 +80,7 @@ class Captioner:
 def open_session(path: Path) -> Any:
     """An ONNX network on the CPU. Raises `ModelError` when onnxruntime is not installed or the file is damaged."""
     try:
-        import onnxruntime  # optional: only taggers need it
+        import onnxruntime  # pyright: ignore[reportMissingImports]  # optional: only taggers need it
 
         return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except ImportError as error:
@@ -102,8 +102,9 @@ def run_tagger(session: Any, picture: Image.Image) -> np.ndarray:
     """The score of each tag, 0 … 1: the picture on a white square, BGR in 0 … 255, height × width × channels."""
     entry = session.get_inputs()[0]
     side = next((size for size in entry.shape[1:3] if isinstance(size, int)), 448)
-    square = Image.new("RGB", (max(picture.size),) * 2, "white")
-    square.paste(picture, ((square.width - picture.width) // 2, (square.height - picture.height) // 2))
+    longest = max(picture.size)
+    square = Image.new("RGB", (longest, longest), "white")
+    square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
     pixels = np.asarray(square.resize((side, side), Image.Resampling.BICUBIC), np.float32)[None, :, :, ::-1]
     feed: Mapping[str, np.ndarray] = {entry.name: np.ascontiguousarray(pixels)}
     return np.asarray(session.run([session.get_outputs()[0].name], feed)[0])[0]

@@ -68,7 +68,7 @@ def restore(image: Image.Image, faces: Sequence[Face], renew: Renew) -> Image.Im
         upright = cv2.warpAffine(pixels.clip(0, 255).astype(np.uint8), there, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
         back = cv2.invertAffineTransform(there)
         size = (pixels.shape[1], pixels.shape[0])
-        made = cv2.warpAffine(renew(upright).astype(np.float32), back, size, flags=cv2.INTER_LINEAR)
+        made = cv2.warpAffine(renew(np.asarray(upright, np.uint8)).astype(np.float32), back, size, flags=cv2.INTER_LINEAR)
         mask = cv2.warpAffine(_soft_square(), back, size)[:, :, None]
         pixels = pixels * (1 - mask) + made * mask
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
@@ -94,4 +94,4 @@ def _soft_square() -> NDArray[np.float32]:
     mask = np.zeros((SIDE, SIDE), np.float32)
     edge = SIDE // 10
     mask[edge:-edge, edge:-edge] = 1
-    return cv2.GaussianBlur(mask, (0, 0), edge / 3)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), edge / 3), np.float32)

@@ -35,7 +35,6 @@ function slide(at) {
 
 // The pictures of a job, those that come while it runs included.
 export async function showResults(job) {
-  const fresh = state.extras.filter((picture) => picture.job_id === job.id);
   if (shown.job !== job.id) {
     if (job.status === 'queued') return; // what the one before has made is still looked at
     shown = { job: job.id, requests: [], known: [], selected: null, drawn: '' };
@@ -45,8 +44,8 @@ export async function showResults(job) {
       Object.assign(shown, { requests: request.images, known: pictures, drawn: '' }); // what came meanwhile was drawn without its original
     } catch { return; } // it is too old
   }
-  const ids = new Set(shown.known.map((picture) => picture.id));
-  shown.known.push(...fresh.filter((picture) => !ids.has(picture.id)));
+  const ids = new Set(shown.known.map((picture) => picture.id)); // also what came while the server was asked
+  shown.known.push(...state.extras.filter((picture) => picture.job_id === job.id && !ids.has(picture.id)));
   draw();
 }
 
