@@ -88,12 +88,14 @@ function drawPicture(picture) {
   offer(picture);
 }
 
+const nameOf = (id) => `extras_send_to_${id}`;
+
 // Where else it can go: told by what its file says, which is asked when it is looked at.
 async function offer(picture) {
   try {
     const [metadata, answer] = await Promise.all([get(`pictures/${picture.id}/info`), fetch(picture.url)]);
-    const blob = new File([await answer.blob()], picture.name);
-    if (chosen()?.id === picture.id) parts.sends.replaceChildren(...targetButtons({ metadata, blob }, 'extras').map((face) => { face.id = `extras_${face.id}`; return face; }));
+    const content = await answer.blob(), blob = new File([content], picture.name, { type: content.type });
+    if (chosen()?.id === picture.id) parts.sends.replaceChildren(...targetButtons({ metadata, blob, url: picture.url, id: picture.id }, nameOf).filter((face) => face.id !== nameOf('extras')));
   } catch { /* the file is gone: nothing to send */ }
 }
 
