@@ -105,7 +105,8 @@ def take_extras(browser: Browser, url: str) -> None:
     page.select_option("#extras_upscaler_1 select", "Lanczos")
     page.fill("#extras_upscaling_resize input[type=number]", "2")
     page.click("#extras_generate")
-    page.wait_for_selector(".compare:not([hidden])")
+    page.wait_for_selector("#extras_gallery .facts:has-text('→ 2072×1032')")
+    page.wait_for_selector("#extras_interrupt:disabled")
     page.wait_for_timeout(1500)
     photograph(page, "extras.png")
 
