@@ -12,10 +12,21 @@ from pathlib import Path
 
 import pytest
 
+BROWSER = Path(__file__).parent / "browser"
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two of its threads per test process fight over a busy machine's cores
 
 # A shell's background job begins with Ctrl+C ignored and hands that down; tests send it to the processes they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of a file stay together, for what they share is made once; and those that drive Chromium stay
+    in one process, since two browsers and their servers are too much for two cores."""
+    for item in items:
+        name = "browser" if BROWSER in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,7 @@ def test_a_checkpoint_deleted_while_the_job_waits(server: Server, tiny_checkpoin
     running = server.submit(steps=300, width=128, height=128)
     waiting = server.submit(checkpoint="soon-gone.safetensors")
     (folder / "soon-gone.safetensors").unlink()
+    server.wait(running, "running")
     server.post(f"jobs/{running}/interrupt")
     page = server.wait(waiting)
     assert page["job"]["status"] == "failed" and "soon-gone" in page["job"]["error"]["message"]

@@ -129,6 +129,20 @@ def set_small(page: Page, prompt: str = "a house", steps: int = 4) -> Page:
     return page
 
 
+def open_panel(page: Page, element: str) -> Page:
+    """Unfold a panel of the form. Gradio draws what is in it, and one frame later sets it to the values it was born with: nobody types that fast, but
+    a test does."""
+    page.click(f"#{element} > button.label-wrap")
+    return settle(page, element)
+
+
+def settle(page: Page, element: str) -> Page:
+    """Wait until what is in an unfolding panel is there to stay."""
+    expect(page.locator(f"#{element} .block").first).to_be_visible()
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+    return page
+
+
 def finished(page: Page, count: int) -> None:
     """Wait until the strip (or the stage, for a single one) shows `count` finished pictures."""
     page.wait_for_function("count => document.querySelectorAll('.thumb[data-picture]:not(.live)').length >= count", arg=count)

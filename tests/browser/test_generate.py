@@ -179,6 +179,7 @@ def test_a_failed_job_says_why_and_how_to_go_on(open_page: Open, server: Server)
     blocker = server.submit(prompt="first", steps=150, batch_count=10)
     doomed = server.submit(prompt="without a model", checkpoint="gone.safetensors")
     broken.unlink()
+    server.wait(blocker, "running")  # the job before may still be on the device
     server.post(f"jobs/{blocker}/interrupt")
     server.wait(doomed, "failed")
     expect(page.locator(".fail")).to_contain_text("gone.safetensors")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import finished, set_small, visit
+from tests.browser.conftest import finished, open_panel, set_small, settle, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -40,9 +40,10 @@ def test_the_heading_says_what_comes_out_and_the_switch_opens_it(open_page: Open
 def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> None:
     page = set_small(open_page(), "a house in two passes")
     page.check("#txt2img_hr-checkbox input")
+    settle(page, "txt2img_hr")
     set_number(page, "txt2img_hires_steps", "2")
     set_number(page, "txt2img_denoising_strength", "0.5")
-    page.click("#txt2img_hires_fix_more > button.label-wrap")
+    open_panel(page, "txt2img_hires_fix_more")
     page.fill("#hires_prompt textarea", "a large house")
     page.click("#txt2img_generate")
     expect(page.locator(INFO)).to_contain_text("Denoising strength: 0.5, Hires prompt: a large house, Hires upscale: 2", timeout=WAIT)
@@ -51,9 +52,9 @@ def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> N
     visit(page, server)
     expect(page.locator("#txt2img_hr-checkbox input")).to_be_checked()
     expect(page.locator("#txt2img_hr_finalres")).to_have_text("64×64 → 128×128")
-    page.click("#txt2img_hr > button.label-wrap")
+    open_panel(page, "txt2img_hr")
     expect(page.locator("#txt2img_denoising_strength input[type=number]")).to_have_value("0.5")
-    page.click("#txt2img_hires_fix_more > button.label-wrap")
+    open_panel(page, "txt2img_hires_fix_more")
     expect(page.locator("#hires_prompt textarea")).to_have_value("a large house")
 
 
@@ -64,7 +65,7 @@ def test_the_sparkle_enlarges_the_picture_shown_with_its_own_seed(open_page: Ope
     small = server.get(f"jobs/{server.jobs()[0]['id']}")["pictures"][0]
     before = page.locator(".thumb[data-picture]:not(.live)").count()
     page.fill("#txt2img_prompt textarea", "something else by now")
-    page.click("#txt2img_hr > button.label-wrap")
+    open_panel(page, "txt2img_hr")
     set_number(page, "txt2img_hr_scale", "1.5")
     page.click("#txt2img_upscale")
     finished(page, max(before, 1) + 1)
@@ -80,6 +81,7 @@ def test_the_sparkle_enlarges_the_picture_shown_with_its_own_seed(open_page: Ope
 def test_what_is_wrong_is_said_at_its_field(open_page: Open, server: Server) -> None:
     page = set_small(open_page(), "impossible")
     page.check("#txt2img_hr-checkbox input")
+    settle(page, "txt2img_hr")
     set_number(page, "txt2img_denoising_strength", "0")
     jobs = len(server.jobs())
     page.click("#txt2img_generate")

@@ -150,12 +150,13 @@ def check_infotext(case: dict, plan: Plan, part: Pass, settings: PictureSettings
     assert label | found == case["infotext_extra"]
 
 
-def test_euler_draws_noise_at_every_step() -> None:
-    """Also with churn 0: A1111's later draws of the same generator depend on it."""
+@pytest.mark.parametrize(("churn", "wanted"), [(0.0, 0), (5.0, 5)])
+def test_euler_with_churn_draws_noise_at_every_step(churn: float, wanted: int) -> None:
+    """Also outside of the range of churn: A1111's later draws of the same generator depend on it. Without churn nothing does."""
     registries = Registries()
     register_tables(registries)
     plan = make_plan(Txt2Img(sampler="Euler", steps=5, cfg_scale=1.0, seed=1), CHECKPOINT, registries)
-    alphas, settings = ALPHAS["sd15_alphas_cumprod"], PictureSettings()
+    alphas, settings = ALPHAS["sd15_alphas_cumprod"], PictureSettings(s_churn=churn, s_tmin=3.0)
     part, draws = plan.passes[0], []
     table = make_table(torch.from_numpy(alphas), part, settings)
     network = make_network(part, Toy(alphas, "epsilon"), table, Conditioning(torch.zeros(1, 77, 8), None), SkipRules())
@@ -167,4 +168,4 @@ def test_euler_draws_noise_at_every_step() -> None:
     load_function(part.sampler.function)(
         network, torch.ones(1, 4, 8, 8), make_course(part, table, settings).levels, noise, sampler_options(part, table, settings), lambda *step: None,
     )
-    assert len(draws) == 5
+    assert len(draws) == wanted

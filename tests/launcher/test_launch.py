@@ -272,16 +272,21 @@ def test_progress_names_the_download_and_what_has_arrived(tmp_path, capsys):
     assert lines == ["downloading torch-2.15.0, 3 of 821 MB", "unpacking packages, 0 of 3", "unpacking packages, 1 of 3"]
 
 
+SHARED = ["-n", "2", "--dist", "loadgroup"]
+
+
 @pytest.mark.parametrize(("given", "passed"), [
-    (["-k", "x"], ["-k", "x"]),
-    (["--all"], ["-m", "not gpu"]),
-    (["--all", "-m", "browser"], ["-m", "not gpu", "-m", "browser"]),
+    (["-k", "x"], [*SHARED, "-k", "x"]),
+    (["-n", "0", "-k", "x"], ["-n", "0", "-k", "x"]),
+    (["--pdb"], ["--pdb"]),
+    (["--all"], [*SHARED, "-m", "not gpu"]),
+    (["--all", "-m", "browser"], [*SHARED, "-m", "not gpu", "-m", "browser"]),
 ])
 def test_pytest_gets_its_arguments(monkeypatch, given, passed):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert launch.test_arguments(given) == passed
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/nvidia-smi")
-    assert launch.test_arguments(["--all"]) == ["-m", ""]
+    assert launch.test_arguments(["--all"]) == [*SHARED, "-m", ""]
 
 
 def _wait_for(condition, seconds: float = 20) -> None:

@@ -54,12 +54,12 @@ class Executor:
     def warm_up(self) -> None:
         """Nothing."""
 
-    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> None:
-        """Run the job slowly enough to be killed in it."""
+    def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Callable[[], object]:
+        """Run the job slowly enough to be killed in it; the last pictures are saved beside the next one."""
         assert isinstance(job.request, Txt2Img)
         engine = PaintEngine()
         engine.at_step = lambda step: time.sleep(0.002)
-        JobRun(job, engine, self._outputs, self._library, emit, cancel, MachineSettings()).generate(job.request)
+        return JobRun(job, engine, self._outputs, self._library, emit, cancel, MachineSettings()).begin(job.request)
 
     def close(self) -> None:
         """Nothing."""

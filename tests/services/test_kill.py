@@ -66,7 +66,8 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
         running = library.jobs_with(JobStatus.RUNNING)
         waiting = [job.id for job in library.jobs_with(JobStatus.QUEUED)]
         queue = JobQueue(library, lambda event: None)
-        assert len(running) <= 1 and all(queue.get(job.id).status is JobStatus.INTERRUPTED for job in running)
+        assert len(running) <= 2  # one runs, one is being saved
+        assert all(queue.get(job.id).status is JobStatus.INTERRUPTED for job in running)
         assert [job.id for job in queue.waiting()] == waiting
         for job_id in jobs:
             job = library.job(job_id)

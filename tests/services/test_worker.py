@@ -80,6 +80,20 @@ def ended(events: Recorder, job_id: str) -> JobChanged:
     return event
 
 
+def lasting(executor: Scripted) -> threading.Event:
+    """Let every job last until it is interrupted. Set when the first one runs."""
+    started = threading.Event()
+
+    def work(job: Job, token: CancelToken) -> None:
+        started.set()
+        while not token.interrupted:
+            threading.Event().wait(0.005)
+        token.raise_if_interrupted()
+
+    executor.work = work
+    return started
+
+
 def test_three_jobs_in_order_never_two_at_once(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
     order: list[str] = []
     executor.work = lambda job, token: order.append(job.id)
@@ -104,15 +118,7 @@ def test_a_failing_job_tells_why_and_the_next_one_runs(queue: JobQueue, executor
 
 
 def test_interrupt_reaches_the_running_job_only(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
-    started = threading.Event()
-
-    def work(job: Job, token: CancelToken) -> None:
-        started.set()
-        while not token.interrupted:
-            threading.Event().wait(0.005)
-        token.raise_if_interrupted()
-
-    executor.work = work
+    started = lasting(executor)
     first, second = put(queue), put(queue)
     assert started.wait(5)
     assert worker.stop_job(second) is False
@@ -125,15 +131,7 @@ def test_interrupt_reaches_the_running_job_only(queue: JobQueue, executor: Scrip
 
 
 def test_closing_interrupts_and_leaves_the_waiting(queue: JobQueue, executor: Scripted, worker: Worker, events: Recorder) -> None:
-    started = threading.Event()
-
-    def work(job: Job, token: CancelToken) -> None:
-        started.set()
-        while not token.interrupted:
-            threading.Event().wait(0.005)
-        token.raise_if_interrupted()
-
-    executor.work = work
+    started = lasting(executor)
     first, second = put(queue), put(queue)
     assert started.wait(5)
     queue.close()
@@ -180,3 +178,42 @@ def test_a_job_whose_pictures_cannot_be_saved_fails_and_the_next_goes_on(
     failed = ended(events, first).job
     assert failed.status is JobStatus.FAILED and failed.error is not None and failed.error.message == "The disk is full."
     assert ended(events, second).job.status is JobStatus.DONE
+
+
+def test_generate_forever_does_not_wait_for_its_own_saving(worker: Worker, executor: Scripted, queue: JobQueue, events: Recorder) -> None:
+    saved, rounds = threading.Event(), threading.Semaphore(0)
+    ids: list[str] = []
+
+    def work(job: Job, token: CancelToken) -> None:
+        ids.append(job.id)
+        executor.rest[job.id] = lambda: saved.wait(5)
+        rounds.release()
+
+    executor.work = work
+    first = queue.put(Txt2Img(), PictureSettings(), repeat=True).id
+    assert rounds.acquire(timeout=5) and rounds.acquire(timeout=5)  # the second round runs, and nothing is saved yet
+    assert queue.get(first).status is JobStatus.RUNNING and not queue.get(first).repeat
+    assert queue.stop_repeating() == 1
+    saved.set()
+    assert ended(events, ids[1]).job.status is JobStatus.DONE
+    assert not queue.active("device:0")
+
+
+def test_generate_forever_ends_when_pictures_cannot_be_saved(
+    worker: Worker, executor: Scripted, queue: JobQueue, events: Recorder
+) -> None:
+    tried: list[str] = []
+
+    def full() -> None:
+        raise StorageError("The disk is full.")
+
+    def work(job: Job, token: CancelToken) -> None:
+        tried.append(job.id)
+        executor.rest[job.id] = full
+
+    executor.work = work
+    first = queue.put(Txt2Img(), PictureSettings(), repeat=True).id
+    assert ended(events, first).job.status is JobStatus.FAILED
+    events.wait_for(lambda event: isinstance(event, JobChanged) and event.job.id != first and event.job.status.ended)
+    threading.Event().wait(0.3)
+    assert not queue.active("device:0") and len(tried) <= 3  # a round may have begun before it was known

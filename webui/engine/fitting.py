@@ -13,7 +13,7 @@ from webui.backend.manager import ModelManager
 from webui.backend.memory import Estimate, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
 from webui.backend.parts import ModelChoice, Residence
 from webui.engine.plan import Plan
-from webui.engine.tools import Picture, RunTools, Step
+from webui.engine.tools import Picture, RunTools
 from webui.schema.machine import DeviceOptions
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def within_memory(
     while True:
         log.info("%s %s", fitted.choice.checkpoint.name, fitted.estimate.line)
         try:
-            for picture in carry_out(fitted, _noting(tools, fitted)):
+            for picture in carry_out(fitted, replace(tools, note=fitted.estimate.line)):
                 if picture.index not in given:
                     given.add(picture.index)
                     yield picture
@@ -75,16 +75,6 @@ def within_memory(
         manager.evict()  # only here: the error, and all that hangs on it, is gone
         tools = replace(tools, finished=tools.finished | given)
         tools.tell(f"There was not enough memory. The job goes on in a way that needs less of it: {fitted.estimate.way.words}.")
-
-
-def _noting(tools: RunTools, fitted: Fit) -> RunTools:
-    """The tools with the estimate in every report."""
-    line = fitted.estimate.line
-
-    def report(step: Step) -> None:
-        tools.report(replace(step, note=line))
-
-    return replace(tools, report=report)
 
 
 def one_lower(failed: Fit, manager: ModelManager) -> Fit | None:

@@ -15,7 +15,7 @@ class Reporter:
         self._todo = plan.todo
         self._steps = [part.done for part in plan.todo]
         self._costs = [part.done * part.width * part.height for part in plan.todo]
-        self._report = tools.report
+        self._report, self._note = tools.report, tools.note
 
     def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:
         """Tell the caller."""
@@ -23,4 +23,4 @@ class Reporter:
         if phase == "decoding":
             over, step = len(self._todo), 0
         done = sum(self._costs[:over]) + (step * part.width * part.height if part else 0)
-        self._report(Step(phase, batch.first, self._pictures, sum(self._steps[:over]) + step, sum(self._steps), done / sum(self._costs)))
+        self._report(Step(phase, batch.first, self._pictures, sum(self._steps[:over]) + step, sum(self._steps), done / sum(self._costs), self._note))

@@ -72,6 +72,9 @@ class RunTools:
     tell: Callable[[str], None] = _log
     """Says something to the person that they would not expect: a sentence."""
 
+    note: str = ""
+    """What every report says of how the run is done."""
+
     @property
     def vae_notice(self) -> Callable[[str], None] | None:
         """Hears of a VAE that is widened because it gave NaN; None when the settings forbid that."""

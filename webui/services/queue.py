@@ -80,6 +80,22 @@ class JobQueue:
             self.put(job.request, job.settings, repeat=True, owner=job.owner)
         return job
 
+    def follow(self, job_id: str) -> Job | None:
+        """The lane is free of a job that may still be saving: when it repeats, its next round is put in line now, and repeats in its place."""
+        with self._changed:
+            job = self.get(job_id)
+            if not job.repeat or self._closed:
+                return None
+            self._library.change_job(job_id, repeat=False)
+            return self.put(job.request, job.settings, repeat=True, owner=job.owner)
+
+    def unfollow(self, job_id: str) -> None:
+        """The job before it ended badly, so nothing repeats: a waiting round is taken out, one that runs is the last."""
+        with self._changed:
+            self._library.change_job(job_id, repeat=False)
+            if self.get(job_id).status is JobStatus.QUEUED:
+                self.cancel(job_id)
+
     def cancel(self, job_id: str) -> Job:
         """Take a waiting job out. Raises `ConflictError` when it already runs or ended."""
         with self._changed:

@@ -158,9 +158,24 @@ class Worker:
         with self._lock:
             self._current = None
             if rest:
-                self._ending = job.id, self._ender.submit(lambda: self._end(job, *self._guard(rest[0])))
+                self._ending = job.id, self._ender.submit(self._finish, job, token, rest[0])
         if not rest:
             self._end(job, status, error)
+
+    def _finish(self, job: Job, token: CancelToken, rest: Rest) -> None:
+        """What of a job goes on beside the next one. The next round of one that repeats does not wait for it."""
+        followers: list[Job] = []
+
+        def follow() -> None:
+            follower = None if token.interrupted else self._queue.follow(job.id)
+            if follower is not None:
+                followers.append(follower)
+
+        self._guard(follow)
+        status, error = self._guard(rest)
+        self._end(job, status, error)
+        if followers and status is not JobStatus.DONE:
+            self._guard(lambda: self._queue.unfollow(followers[0].id))
 
     def _end(self, job: Job, status: JobStatus, error: ErrorInfo | None) -> None:
         try:

@@ -9,8 +9,10 @@ from webui.engine.samplers.contract import Network, Noise, OnStep, SamplerOption
 
 def churn(x: Tensor, sigma: Tensor, steps: int, noise: Noise, options: SamplerOptions) -> tuple[Tensor, Tensor]:
     """Karras et al. 2022, algorithm 2, lines 4 to 6: (x with some noise added, the sigma it then has). Nothing is added when s_churn is 0."""
-    drawn = noise()  # also when nothing is added: later draws of the same generators must not depend on it
-    if options.s_churn <= 0 or not options.s_tmin <= sigma <= options.s_tmax:
+    if options.s_churn <= 0:
+        return x, sigma  # in no step of the pass, so nobody sees that nothing was drawn
+    drawn = noise()  # also outside the range: what is drawn within it must not depend on where it begins
+    if not options.s_tmin <= sigma <= options.s_tmax:
         return x, sigma
     sigma_hat = sigma * (min(options.s_churn / steps, 2**0.5 - 1) + 1)
     return x + drawn * options.s_noise * (sigma_hat**2 - sigma**2) ** 0.5, sigma_hat

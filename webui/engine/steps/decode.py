@@ -16,9 +16,14 @@ WIDER = {torch.float16: (torch.bfloat16, torch.float32), torch.bfloat16: (torch.
 """bfloat16 has the range of float32 in 16 bits, so it comes first."""
 
 
+def finite(values: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity among them: either makes the sum so, in one pass and without a tensor of their size."""
+    return bool(values.sum(dtype=torch.float32).isfinite())
+
+
 def check_latents(latents: Tensor) -> None:
     """Raises `ModelError` when sampling ended in NaN or infinity. Called once a batch: asking a GPU at every step would stall it."""
-    if not bool(torch.isfinite(latents).all()):
+    if not finite(latents):
         raise ModelError(
             "The model produced NaN (not a number) instead of a picture.",
             hint="Its weights may be damaged, or 16 bits are too few for it: start with --precision full (or --no-half).",
@@ -34,13 +39,13 @@ def decode_picture(components: Components, latents: Tensor, tell: Callable[[str]
     picture, vae = components.autoencoder.decode(latents[None])[0], components.modules["vae"]
     if tell is not None:
         for dtype in WIDER.get(next(vae.parameters()).dtype, ()):
-            if bool(torch.isfinite(picture).all()):
+            if finite(picture):
                 return picture
             vae.to(dtype)
             name = str(dtype).removeprefix("torch.")
             tell(f"The VAE produced NaN (not a number); it computes in {name} from now on. With --no-half-vae it always computes in 32 bits.")
             picture = components.autoencoder.decode(latents[None])[0]
-    if not bool(torch.isfinite(picture).all()):
+    if not finite(picture):
         raise ModelError(
             "The VAE (the part that turns the result into pixels) produced NaN (not a number).",
             hint="16 bits are too few for this VAE: start with --no-half-vae.",

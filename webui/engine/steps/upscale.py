@@ -13,7 +13,7 @@ from webui.backend.components import Components
 from webui.engine.enlarging import Grow, grow_by_function, grow_fully
 from webui.engine.pixels import FACTOR, to_pixels
 from webui.engine.plan import Enlarge
-from webui.engine.steps.decode import develop
+from webui.engine.steps.decode import develop, finite
 from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError
 
@@ -67,7 +67,7 @@ def encode_image(components: Components, image: Image.Image, generator: torch.Ge
     shape = (1, components.latent_channels, image.height // FACTOR, image.width // FACTOR)
     noise = None if generator is None else torch.randn(shape, generator=generator)
     latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device), noise)
-    if not bool(torch.isfinite(latents).all()):
+    if not finite(latents):
         raise ModelError("The VAE could not read the picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
     return latents
 
