@@ -181,7 +181,7 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
         elif part.enlarge is not None:
             run.report("upscaling", batch, part)
             given, wanted = run.plan.firstpass, run.tools.settings.save_images_before_highres_fix
-            before = canvas.denoised.latents if canvas else run.tools.open_image(given).convert("RGB") if given else None
+            before = canvas.denoised.latents if canvas else run.tools.picture(given, "firstpass_image").convert("RGB") if given else None
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
             seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
             models = (lambda: run.models.now), partial(run.take, part.checkpoint, batch, part)

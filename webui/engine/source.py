@@ -119,9 +119,9 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
     if part.begin is None or part.begin.request.image is None:
         return None
     request, settings = part.begin.request, tools.settings
-    original = tools.open_image(part.begin.request.image)
+    original = tools.picture(part.begin.request.image, "image")
     grow = grow_with(part.begin.upscaler, run_upscaler)
-    image, mask = lay(request, original, tools.open_image, settings.img2img_background_color)
+    image, mask = lay(request, original, tools.picture, settings.img2img_background_color)
     use = MaskUse(
         (request.mask_blur, request.mask_blur), request.inpainting_mask_invert, not request.soft,
         request.inpaint_full_res_padding if request.inpaint_full_res else None, request.inpainting_fill != "original",
@@ -132,10 +132,10 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
 
 
 def lay(
-    request: Img2Img, image: Image.Image, open_image: Callable[[ImageRef], Image.Image], background: str,
+    request: Img2Img, image: Image.Image, open_image: Callable[[ImageRef, str], Image.Image], background: str,
 ) -> tuple[Image.Image, Image.Image | None]:
     """The picture (RGB) and the grey mask that the layers of a request give. Raises `RequestError` when nothing is masked."""
-    colour = open_image(request.colour) if request.colour and request.painted else None
+    colour = open_image(request.colour, "colour") if request.colour and request.painted else None
     if not request.masked:
         return flatten(image if colour is None else with_strokes(image, colour), background), None
     if request.mode == "inpaint_sketch":
@@ -143,7 +143,7 @@ def lay(
         flat, mask = sketch_mask(flatten(image, background), colour, request.mask_alpha, request.mask_blur)
     else:
         assert request.mask is not None
-        mask = read_mask(open_image(request.mask), not request.soft)
+        mask = read_mask(open_image(request.mask, "mask"), not request.soft)
         flat = fill_transparent(image, mask, background)
     dark, light = mask.getextrema()
     if (dark if request.inpainting_mask_invert else light) == (255 if request.inpainting_mask_invert else 0):

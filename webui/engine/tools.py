@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webui.engine.cancel import CancelToken
-from webui.schema.errors import RequestError
+from webui.schema.errors import RequestError, WebuiError
 from webui.schema.settings import MachineSettings, PictureSettings
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Step:
 
 
 def _no_pictures(ref: ImageRef) -> Image.Image:
-    raise RequestError("There is no store of pictures to take one from.", field="image")
+    raise RequestError("There is no store of pictures to take one from.")
 
 
 def _ignore_step(step: Step) -> None:
@@ -74,6 +74,13 @@ class RunTools:
 
     note: str = ""
     """What every report says of how the run is done."""
+
+    def picture(self, ref: ImageRef, field: str) -> Image.Image:
+        """A picture that a field of the request names. Raises `RequestError` there."""
+        try:
+            return self.open_image(ref)
+        except WebuiError as error:
+            raise RequestError(error.message, field=field, hint=error.hint) from error
 
     @property
     def vae_notice(self) -> Callable[[str], None] | None:
