@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,6 @@ from webui.backend.families.sd_config import SdConfig
 from webui.backend.families.sd_modules import build_modules, restore_buffers
 from webui.backend.manager import ModelManager
 from webui.backend.parts import ModelChoice, ModelPlan
-from webui.engine.generate import Workshop
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
 from webui.engine.tools import RunTools
@@ -144,7 +144,7 @@ def measure_overhead(table: Table, runtime: Runtime, repeats: int, model: str = 
 
 def measure_full(table: Table, runtime: Runtime, repeats: int) -> None:
     """Full-size SD 1.5, 64 px, 20 steps: time of the whole run over time inside its own module calls."""
-    runtime.shop = Workshop(ModelManager(runtime.device, {"sd1": plan_full_model}), runtime.shop.prompts, runtime.shop.previewer)
+    runtime.shop = replace(runtime.shop, manager=ModelManager(runtime.device, {"sd1": plan_full_model}))
     request = Txt2Img(prompt="a red house", seed=1, width=64, height=64, steps=20)
     with runtime.shop.manager.lease(ModelChoice(runtime.plan(request).checkpoint)) as components:
         bare = Bare(components)

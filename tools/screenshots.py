@@ -1,4 +1,5 @@
-"""Makes the pictures of the README: `python tools/screenshots.py [--data-dir DIR] [--steps N]`. Starts a server of its own, generates, photographs.
+"""Makes the pictures of README and docs: `python tools/screenshots.py [--data-dir DIR] [--steps N] [--only extras]`. Starts a server of its own,
+generates, photographs.
 
 Without --data-dir a throw-away folder with the demo model is used. Needs Chromium.
 """
@@ -94,11 +95,28 @@ def take(browser: Browser, url: str, steps: int) -> None:
     photograph(page, "queue-dark.png")
 
 
+def take_extras(browser: Browser, url: str) -> None:
+    """Enlarge a picture of this repository on the Extras tab and photograph it."""
+    page = open_page(browser, url)
+    page.click("#tabs [role=tab][data-tab-id=extras]")
+    page.wait_for_selector("#extras_upscaler_1")
+    page.set_input_files("#extras_file", ROOT / "docs" / "demo-model" / "world.jpg")
+    page.wait_for_selector("#extras_image img:not([hidden])")
+    page.select_option("#extras_upscaler_1 select", "Lanczos")
+    page.fill("#extras_upscaling_resize input[type=number]", "2")
+    page.click("#extras_generate")
+    page.wait_for_selector("#extras_gallery .facts:has-text('→ 2072×1032')")
+    page.wait_for_selector("#extras_interrupt:disabled")
+    page.wait_for_timeout(1500)
+    photograph(page, "extras.png")
+
+
 def main() -> int:
     """Make all pictures. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="data folder with a model worth showing")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--only", choices=("page", "extras"), help="only the pictures of the page, or of the Extras tab")
     options = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
@@ -112,7 +130,10 @@ def main() -> int:
             shutil.copytree(ROOT / "models" / "Stable-diffusion", data / "models" / "Stable-diffusion")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with served(data) as url:
-            take(browser, url, options.steps)
+            if options.only != "extras":
+                take(browser, url, options.steps)
+            if options.only != "page":
+                take_extras(browser, url)
         browser.close()
     return 0
 

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from webui.api.guard import LOCAL_HOSTS, Access, Guard, load_secret
 from webui.api.server import make_api
 from webui.builtin import BUILTINS
-from webui.engine.tables import register_tables
+from webui.engine.tables import file_upscalers, register_tables
 from webui.options import ROOT, choose_port, parse_options
 from webui.plugins.discover import load_extensions, load_scripts
 from webui.plugins.host import PluginHost
@@ -28,12 +28,14 @@ from webui.schema.event import CatalogChanged
 from webui.schema.launch import LaunchOptions
 from webui.services.assembly import make_catalog, make_files, make_folders, open_library
 from webui.services.events import EventBus, forward_to_plugins
+from webui.services.extras import ExtrasDesk, Shop
 from webui.services.folders import DataLock, Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
+from webui.services.picture_folders import PictureFolders
 from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
 from webui.services.replay import Replays
@@ -107,6 +109,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
     files = make_files(folders, library)
+    registries.upscalers.follow(lambda: file_upscalers(files))
     params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,
@@ -115,9 +118,13 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     )
     replays = Replays(folders.own / "replays", library, outputs, events.publish)
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
+    allowed = PictureFolders((folders.data, folders.outputs))
+    shop = Shop(registries.upscalers, files, images, allowed, library, folders.outputs, folders.models)
+    extras = ExtrasDesk(shop, queue, settings.get)
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
         default=lambda: checkpoint or catalog.default(), images=images, files=files, replays=replays,
+        extras=extras, models=folders.models,
     )
     workshop = ModelWorkshop(catalog, files)
     file_work = FileExecutor(catalog, outputs.finish, workshop)
@@ -129,7 +136,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
         styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])),
         defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
         hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), shelf=shelf, watcher=watcher, replays=replays,
-        params=params, checkpoint=checkpoint,
+        params=params, checkpoint=checkpoint, extras=extras,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

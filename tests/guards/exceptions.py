@@ -15,6 +15,7 @@ LATE_IMPORTS = {
     ("webui/services/model_work.py", "webui.backend.convert"): "torch, only when there is something to convert",
     ("webui/backend/device.py", "xformers.ops"): "heavy, rarely wanted, may not be installed",
     ("webui/backend/quantised.py", "diffusers.quantizers.gguf.utils"): "needs the package gguf, which is not required",
+    ("webui/engine/captions.py", "onnxruntime"): "only taggers need it, may not be installed",
     ("webui/backend/weights.py", "diffusers.quantizers.gguf.utils"): "needs the package gguf, which is not required",
 }
 

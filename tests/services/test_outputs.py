@@ -20,7 +20,6 @@ from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
 from webui.schema.result import PictureRecord
 from webui.schema.settings import PictureSettings
-from webui.services import outputs as module
 from webui.services.grids import grid_shape
 from webui.services.infotext.files import read_metadata
 from webui.services.library import Library
@@ -78,7 +77,7 @@ def test_a_full_disk_leaves_no_half_file(outputs: Outputs, saving: Saving, monke
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError) as caught:
         save(outputs, saving)
     assert caught.value.hint == "Free some space."

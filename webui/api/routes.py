@@ -15,6 +15,7 @@ from pydantic import Field
 
 from webui import __version__
 from webui.api.bodies import picture_body
+from webui.api.extras_routes import add_extras
 from webui.api.model_routes import add_models
 from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
@@ -76,6 +77,7 @@ def make_router(studio: Studio) -> APIRouter:
     _add_lists(router, studio)
     _add_settings(router, studio)
     add_models(router, studio)
+    add_extras(router, studio)
     return router
 
 

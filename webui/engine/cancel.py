@@ -30,6 +30,11 @@ class CancelToken:
         """True when sampling should end now."""
         return self.interrupted or self._skip
 
+    def raise_if_stopped(self) -> None:
+        """For work within a batch that has no steps. Raises `Cancelled` when the batch or the job should end now."""
+        if self.stop:
+            raise Cancelled
+
     def raise_if_interrupted(self) -> None:
         """For places with nothing to keep (loading, between pictures). Raises `Cancelled`."""
         if self.interrupted:

@@ -19,6 +19,7 @@ from webui.backend.parts import ModelChoice, Shelf
 from webui.backend.pipelines import Pipelines
 from webui.engine.course import Course, make_course, refiner_due, sampler_options, skip_rules, table_of
 from webui.engine.denoise import Denoised, denoise
+from webui.engine.enlarging import Enlarger, Grow
 from webui.engine.faces import Keeping, RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
 from webui.engine.foreign import is_foreign
@@ -40,8 +41,10 @@ from webui.engine.steps.source import Beginning
 from webui.engine.steps.upscale import enlarge, posterior_seed
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
+from webui.schema.errors import Cancelled
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
+from webui.schema.sampling import UpscalerSpec
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Workshop:
     manager: ModelManager
     prompts: PromptCache
     previewer: Previewer
+    enlarger: Enlarger
     host: PluginHost | None = None
     options: DeviceOptions = field(default_factory=DeviceOptions)
     shelf: Shelf | None = None
@@ -71,6 +75,11 @@ class Canvas:
 
     denoised: Denoised
     before: Sequence[Image.Image] = ()
+
+    @property
+    def unfinished(self) -> Canvas:
+        """The same, of a run that was stopped."""
+        return replace(self, denoised=replace(self.denoised, partial=True))
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,15 @@ class Run:
     def take(self, checkpoint: Checkpoint | None, batch: Batch, part: Pass | None = None, step: int = 0) -> Components:
         """The model of this checkpoint (None: the plan's) from now on."""
         return self.models.take(choice_of(self.plan, checkpoint, self.shop), lambda: self.report("loading", batch, part, step))
+
+
+def growing(shop: Workshop, tools: RunTools) -> Grow:
+    """An upscaler's run with these settings, stopped between two tiles when the person interrupts: raises `Cancelled`."""
+
+    def grow(spec: UpscalerSpec, image: Image.Image, scale: float) -> Image.Image:
+        return shop.enlarger.grow(spec, image, scale, tools.settings, lambda done, count: tools.cancel.raise_if_stopped())
+
+    return grow
 
 
 def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
@@ -124,7 +142,7 @@ def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> Mode
 
 
 def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iterator[Picture]:
-    report, source = Reporter(plan, tools), open_source(plan, tools)
+    report, source = Reporter(plan, tools), open_source(plan, tools, growing(shop, tools))
     keep_original = source is not None and tools.settings.save_init_img
     if source is not None and keep_original:
         plan = replace(plan, extras=(*plan.extras, (INIT_HASH, source.digest)))
@@ -187,12 +205,18 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
             seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
             models = (lambda: run.models.now), partial(run.take, part.checkpoint, batch, part)
-            latents, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            grow = growing(run.shop, run.tools)
+            try:
+                latents, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice, grow=grow)
+            except Cancelled:
+                return canvas and canvas.unfinished
+            finally:
+                run.shop.enlarger.trim()
             start = Beginning(latents)
             canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
-            return canvas and replace(canvas, denoised=replace(canvas.denoised, partial=True))
+            return canvas and canvas.unfinished
         canvas = Canvas(denoised, canvas.before if canvas else ())
         if denoised.partial:
             break

@@ -10,14 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from webui.backend.catalog import Catalog
 from webui.backend.device import choose_device
+from webui.backend.image_models import ImageModels
 from webui.backend.manager import ModelManager
 from webui.backend.memory import Work
 from webui.backend.network_files import NetworkFiles
 from webui.backend.parts import ModelChoice
 from webui.backend.pipelines import Pipelines
 from webui.backend.vae_choice import choose_vae
+from webui.engine.captions import Captioner
+from webui.engine.enlarging import Enlarger
+from webui.engine.extras.piece import Piece
+from webui.engine.extras.pipeline import Bench, process
+from webui.engine.extras.restorers import find_restorer
 from webui.engine.fitting import fit, is_out_of_memory
 from webui.engine.foreign import as_foreign, is_foreign
 from webui.engine.generate import Workshop, generate
@@ -28,6 +36,7 @@ from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
+from webui.schema.extras import Extras
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint, FileKind, ModelFile
 from webui.schema.request import PictureRequest
@@ -59,10 +68,14 @@ class Runtime:
 
     def __init__(
         self, options: DeviceOptions, catalog: Catalog, registries: Registries, host: PluginHost | None = None, files: NetworkFiles | None = None,
+        models: Path | None = None,
     ) -> None:
         self.device = choose_device(options)
+        self._image_models = ImageModels(self.device)
+        self._captioner = Captioner(self.device, models)
+        enlarger = Enlarger(self._image_models)
         shelf = _Shelf(catalog, files)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), host, options, shelf, Pipelines(self.device))
+        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device))
         self._files = files
         self._catalog = catalog
         self._registries = registries
@@ -89,6 +102,33 @@ class Runtime:
         plan = self.plan(request, tools.settings)
         with _out_of_memory_in_words(plan, self.shop.manager):
             yield from generate(plan, self.shop, tools)
+
+    def process(self, image: Image.Image, request: Extras, tools: RunTools) -> list[Piece]:
+        """What the operations of Extras make of a picture. Raises `WebuiError` in words for the person, `Cancelled` between two steps."""
+        bench = Bench(self.shop.enlarger, self._image_models, self._registries.upscalers, self._captioner, self._file_of, tools)
+        try:
+            return process(image, request, bench)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.shop.manager.evict()
+            raise WebuiError(
+                f"There is not enough memory for this picture of {image.width}×{image.height} pixels.", hint="Enlarge it less, or take small tiles.",
+            ) from error
+
+    def describe(self, image: Image.Image, kind: str, settings: PictureSettings) -> str:
+        """A picture in words, see `captions.Captioner`. Raises `WebuiError`."""
+        return self._captioner.describe(image, kind, settings)
+
+    def tidy(self, keep_captioner: bool = False) -> None:
+        """After a job on finished pictures: let go of what is not to stay."""
+        self._image_models.trim()
+        self._captioner.trim(keep_captioner)
+
+    def _file_of(self, kind: str, name: str) -> Path | None:
+        files = self._files
+        found = find_restorer(files, kind, name) if files else None
+        return Path(found.path) if found else None
 
     def preload(self, checkpoint: Checkpoint, machine: MachineSettings) -> None:
         """Load a checkpoint before the first job asks for it, for a small picture. Raises `ModelError`."""

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from webui.backend.components import Components, View
 from webui.engine.colour import correct_colours
+from webui.engine.enlarging import Grow as Run
+from webui.engine.enlarging import grow_by_function
 from webui.engine.faces import HardMask, Keeping
 from webui.engine.framing import Fit, Grow, Size, stretch
 from webui.engine.masking import MaskUse, Prepared, fill_transparent, flatten, prepare, read_mask, sketch_mask, with_strokes
@@ -39,11 +41,13 @@ Companions = tuple[tuple[str, Image.Image], ...]
 class Source:
     """See the module. `original` is the picture as it was given; `seeds` are those of a whole batch, from the first picture on."""
 
-    def __init__(self, part: Pass, prepared: Prepared, original: Image.Image, seeds: tuple[int, ...], settings: PictureSettings) -> None:
+    def __init__(
+        self, part: Pass, prepared: Prepared, original: Image.Image, seeds: tuple[int, ...], settings: PictureSettings, *, grow: Grow = stretch,
+    ) -> None:
         assert part.begin is not None
         self.request, self.prepared, self.original, self._settings = part.begin.request, prepared, original, settings
         self.size: Size = (part.width, part.height)
-        self._grow = grow_with(part.begin.upscaler)
+        self._grow = grow
         self._seeds = seeds
         self._rounded = not self.request.soft
         self._beginning: Beginning | None = None
@@ -108,21 +112,23 @@ class Source:
         return made.image, tuple(beside)
 
 
-def open_source(plan: Plan, tools: RunTools) -> Source | None:
-    """The source of a plan that begins with a picture. Raises `RequestError` when a picture cannot be used or nothing is masked."""
+def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_function) -> Source | None:
+    """The source of a plan that begins with a picture; `run_upscaler` runs an upscaler once. Raises `RequestError` when a picture cannot be used or
+    nothing is masked."""
     part = plan.passes[0]
     if part.begin is None or part.begin.request.image is None:
         return None
     request, settings = part.begin.request, tools.settings
     original = tools.picture(part.begin.request.image, "image")
+    grow = grow_with(part.begin.upscaler, run_upscaler)
     image, mask = lay(request, original, tools.picture, settings.img2img_background_color)
     use = MaskUse(
         (request.mask_blur, request.mask_blur), request.inpainting_mask_invert, not request.soft,
         request.inpaint_full_res_padding if request.inpaint_full_res else None, request.inpainting_fill != "original",
     )
-    prepared = prepare(image, mask, (part.width, part.height), FITS[request.resize_mode], use, grow_with(part.begin.upscaler))
+    prepared = prepare(image, mask, (part.width, part.height), FITS[request.resize_mode], use, grow)
     assert prepared is not None  # `lay` refuses a mask with nothing in it
-    return Source(part, prepared, original, plan.seeds[: request.batch_size], settings)
+    return Source(part, prepared, original, plan.seeds[: request.batch_size], settings, grow=grow)
 
 
 def lay(
@@ -147,8 +153,8 @@ def lay(
     return flat, mask
 
 
-def grow_with(upscaler: UpscalerSpec | None) -> Grow:
+def grow_with(upscaler: UpscalerSpec | None, run_upscaler: Run = grow_by_function) -> Grow:
     """What enlarges pictures: an upscaler, or Lanczos' filter."""
     if upscaler is None:
         return stretch
-    return lambda image, size: upscale_image(image, Enlarge(upscaler, *size, cut=(0, 0)))
+    return lambda image, size: upscale_image(image, Enlarge(upscaler, *size, cut=(0, 0)), run_upscaler)

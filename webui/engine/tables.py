@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.backend.network_files import NetworkFiles
 from webui.plugins.registry import Registries
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 
@@ -110,3 +111,8 @@ def register_tables(registries: Registries) -> None:
         registries.add_sampler(sampler)
     for schedule in SCHEDULES:
         registries.add_scheduler(schedule)
+
+
+def file_upscalers(files: NetworkFiles) -> dict[str, UpscalerSpec]:
+    """The networks in the folders of upscalers, by the names of their files. What is in a file is seen when it is used."""
+    return {entry.name: UpscalerSpec(name=entry.name, file=entry.path) for entry in files.files("upscaler")}

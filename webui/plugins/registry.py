@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -25,26 +25,37 @@ class Params(Frozen):
 
 
 class Registry(Generic[T]):
-    """An ordered name → entry map that remembers who added what."""
+    """An ordered name → entry map that remembers who added what. Behind what was added may stand what is found anew at each question (files)."""
 
     def __init__(self, noun: str) -> None:
         self.noun = noun
-        self._entries: dict[str, tuple[T, str]] = {}
+        self._added: dict[str, tuple[T, str]] = {}
+        self._find: Callable[[], Mapping[str, T]] = dict
+
+    @property
+    def _entries(self) -> dict[str, tuple[T, str]]:
+        found = {key: (entry, "easel") for key, entry in self._find().items() if key not in self._added}
+        return self._added | found
+
+    def follow(self, find: Callable[[], Mapping[str, T]]) -> None:
+        """From now on these are entries too; one that was added wins over one of its name."""
+        self._find = find
 
     def add(self, key: str, entry: T, owner: str = "easel") -> None:
         """Add an entry. Raises `ConflictError` when the key is taken: nothing is ever replaced silently."""
-        if key in self._entries:
-            raise ConflictError(f"{owner} adds the {self.noun} “{key}”, but {self._entries[key][1]} already has one of this name.")
-        self._entries[key] = (entry, owner)
+        if key in self._added:
+            raise ConflictError(f"{owner} adds the {self.noun} “{key}”, but {self._added[key][1]} already has one of this name.")
+        self._added[key] = (entry, owner)
 
     def get(self, key: str, field: str | None = None) -> T:
         """The entry. Raises `RequestError` at `field` with the nearest names when there is none."""
-        if key not in self._entries:
-            near = difflib.get_close_matches(key, self._entries, n=3, cutoff=0.4)
-            hint = f"Did you mean {' or '.join(f'“{name}”' for name in near)}?" if near else f"Known: {', '.join(self._entries) or 'none'}."
+        entries = self._entries
+        if key not in entries:
+            near = difflib.get_close_matches(key, entries, n=3, cutoff=0.4)
+            hint = f"Did you mean {' or '.join(f'“{name}”' for name in near)}?" if near else f"Known: {', '.join(entries) or 'none'}."
             error = RequestError if field else NotFoundError
             raise error(f"There is no {self.noun} “{key[:80]}”.", field=field, hint=hint)
-        return self._entries[key][0]
+        return entries[key][0]
 
     def owner(self, key: str) -> str:
         """Who added the entry."""
@@ -52,7 +63,7 @@ class Registry(Generic[T]):
 
     def remove_owner(self, owner: str) -> None:
         """Drop everything a plugin added."""
-        self._entries = {key: pair for key, pair in self._entries.items() if pair[1] != owner}
+        self._added = {key: pair for key, pair in self._added.items() if pair[1] != owner}
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries

@@ -87,6 +87,14 @@ class Working(Frozen):
     fraction: float
 
 
+class Described(Frozen):
+    """A picture was described in words."""
+
+    type: Literal["described"] = "described"
+    job_id: str
+    text: str
+
+
 class ReplayDone(Frozen):
     """A picture was made again and compared."""
 
@@ -139,8 +147,8 @@ class Snapshot(Frozen):
 
 
 Event = Annotated[
-    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | Working | ReplayDone | CatalogChanged | UiChanged
-    | Notice | Snapshot,
+    Progress | Preview | JobChanged | QueueChanged | PictureSaved | PictureFiled | Hashing | Working | Described | ReplayDone | CatalogChanged
+    | UiChanged | Notice | Snapshot,
     Field(discriminator="type"),
 ]
 EventAdapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -6,12 +6,13 @@ from enum import StrEnum
 
 from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
+from webui.schema.extras import Extras, Interrogate
 from webui.schema.generation import GenerationRequest, HashCheckpoint
 from webui.schema.model_work import Convert, Merge
 from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import PictureSettings
 
-JobRequest = PictureRequest | HashCheckpoint | Replay | Merge | Convert
+JobRequest = PictureRequest | HashCheckpoint | Replay | Merge | Convert | Extras | Interrogate
 """Everything that can stand in the queue."""
 
 
@@ -90,9 +91,17 @@ class JobView(Frozen):
             title, planned = request.prompt[:120], request.batch_count * request.batch_size
         elif isinstance(request, Replay):
             title, planned = request.request.prompt[:120], 0
+        elif isinstance(request, Extras):
+            title, planned = request.input_dir or (request.images[0].name if request.images else ""), len(request.images)
         else:
-            title, planned = request.checkpoint if isinstance(request, HashCheckpoint) else request.output, 0
+            title, planned = _title(request), 0
         return cls(
             id=job.id, kind=request.kind, lane=job.lane, status=job.status, title=title, repeat=job.repeat, pictures=pictures,
             planned=planned, created=job.created, started=job.started, ended=job.ended, error=job.error,
         )
+
+
+def _title(request: HashCheckpoint | Merge | Convert | Interrogate) -> str:
+    if isinstance(request, Interrogate):
+        return request.model
+    return request.checkpoint if isinstance(request, HashCheckpoint) else request.output

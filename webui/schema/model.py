@@ -20,7 +20,7 @@ PIPELINE = "pipeline"
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 """Of files that may be checkpoints."""
 
-FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "text_encoder"]
+FileKind = Literal["vae", "lora", "embedding", "hypernetwork", "controlnet", "upscaler", "text_encoder", "face_restorer", "face_detector"]
 
 
 class ModelFile(Frozen):

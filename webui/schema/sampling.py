@@ -62,7 +62,7 @@ class ScheduleSpec(Frozen):
 
 
 class UpscalerSpec(Frozen):
-    """One entry of the upscaler list: either a way to interpolate latents, or a function that enlarges pictures."""
+    """One entry of the upscaler list: a way to interpolate latents, a function that enlarges pictures, or the file of a network that does."""
 
     name: str
     function: str | None = None
@@ -72,3 +72,10 @@ class UpscalerSpec(Frozen):
     """Mode of torch's `interpolate`: the second pass begins at the enlarged latents themselves."""
 
     antialias: bool = False
+    file: str | None = None
+    """Path of the network's weights."""
+
+    @property
+    def works_on_pictures(self) -> bool:
+        """Whether it has a way of its own to enlarge a picture."""
+        return bool(self.function or self.file)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from webui.schema.extras_settings import ExtrasSettings, InterrogateSettings
 from webui.schema.img2img_settings import Img2ImgSettings
 from webui.schema.model_settings import MemorySettings, ModelSettings
 from webui.schema.output_settings import OutputSettings
@@ -17,7 +18,9 @@ from webui.schema.sdxl_settings import SdxlSettings
 from webui.schema.widgets import Checkbox, Slider
 
 
-class PictureSettings(OutputSettings, PromptSettings, SamplingSettings, Img2ImgSettings, SdxlSettings, ModelSettings):
+class PictureSettings(
+    OutputSettings, PromptSettings, SamplingSettings, Img2ImgSettings, SdxlSettings, ModelSettings, ExtrasSettings, InterrogateSettings,
+):
     """Can change pixels, names or files: frozen into the job when it is submitted."""
 
 

@@ -62,13 +62,20 @@ def make_catalog(options: LaunchOptions, folders: Folders, library: Library) -> 
     return catalog, catalog.get(options.ckpt.relative_to(home).as_posix()).name
 
 
+UPSCALER_FOLDERS = ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "DAT", "HAT", "ScuNET", "upscale_models")
+"""A1111's, and ComfyUI's."""
+
+FACE_FOLDERS = ("GFPGAN", "Codeformer", "RestoreFormer", "facerestore_models")
+
+
 def make_files(folders: Folders, library: Library) -> NetworkFiles:
     """A1111's folders; its embeddings lie beside models/."""
     models = folders.models
     places: dict[FileKind, tuple[Path, ...]] = {
         "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
         "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
-        "controlnet": (models / "ControlNet",), "upscaler": (models / "ESRGAN", models / "RealESRGAN", models / "SwinIR", models / "DAT"),
+        "controlnet": (models / "ControlNet",), "upscaler": tuple(models / name for name in UPSCALER_FOLDERS),
+        "face_restorer": tuple(models / name for name in FACE_FOLDERS), "face_detector": (models / "opencv", models / "facedetection"),
         "text_encoder": (models / "text_encoder", models / "text_encoders", models / "clip"),
     }
     return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))

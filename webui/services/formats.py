@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +36,8 @@ class Notes:
 
     infotext: str | None = None
     easel: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """More chunks, for a PNG only: what the file that was worked on said."""
 
 
 def usable_format(wanted: str, size: tuple[int, int]) -> str:
@@ -55,6 +58,8 @@ def write_picture(image: Image.Image, file: IO[bytes], form: str, notes: Notes, 
             info.add_text("parameters", notes.infotext)
         if notes.easel is not None:
             info.add_text("easel", notes.easel)
+        for key, text in notes.texts.items():
+            info.add_text(key, text)
         image.save(file, "PNG", pnginfo=info)
         return True
     pillow = PILLOW[form]

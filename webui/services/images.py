@@ -66,8 +66,7 @@ class ImageStore:
     def open(self, ref: ImageRef) -> Image.Image:
         """The picture, upright: grey, RGB, or RGBA where it is transparent, 8 bits each; of an animation the first frame. Raises `NotFoundError`
         when it is not here, `RequestError` when it has another size than `ref` says."""
-        with _opened(self.read(ref.sha256)) as image:
-            found = as_pixels(image)
+        found = decode(self.read(ref.sha256))
         _check_size(found.size, ref)
         return found
 
@@ -105,6 +104,14 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise
     except DAMAGED as error:
         raise RequestError(f"This is not a picture that can be read: {error}.", hint="PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF work.") from error
+
+
+def decode(content: bytes) -> Image.Image:
+    """A picture from its bytes, as `as_pixels` gives it. Raises `RequestError`."""
+    if len(content) > BYTES_LIMIT:
+        raise RequestError(f"The picture has {len(content) / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
+    with _opened(content) as image:
+        return as_pixels(image)
 
 
 def _size(content: bytes) -> tuple[int, int]:

@@ -7,9 +7,7 @@ computed it is a draft: pixels, request and the sheet of its file on disk, the r
 from __future__ import annotations
 
 import csv
-import errno
 import logging
-import os
 import secrets
 import shutil
 import time
@@ -27,18 +25,17 @@ from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, Notice, PictureFiled
 from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.result import PictureRecord, PictureView
-from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
-from webui.services.formats import Notes, copy_as_jpg, usable_format, write_picture
+from webui.services.formats import Notes, copy_as_jpg, usable_format
 from webui.services.grids import Captioned, GridLook, grid_shape, make_grid
 from webui.services.infotext.writer import write_infotext
 from webui.services.library import Draft, Library
-from webui.services.placing import Name, Numbers, below, split_name
+from webui.services.picture_files import PictureFiles, in_words
+from webui.services.placing import Name, below, split_name
 from webui.services.sheets import GRID, Aside, Saving, Sheet, make_sheet, wants_hash
 
 log = logging.getLogger(__name__)
 
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Outputs:
         self._vae_hash_of = vae_hash_of
         self._emit = emit
         self._params = params
-        self._numbers = Numbers()
+        self._files = PictureFiles()
         self._done: list[Path] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="save")
 
@@ -86,9 +83,9 @@ class Outputs:
         sheet = self._sheet(saving, self._samples(saving))
         image = saving.picture.image
         try:
-            path, _ = self._write(image, sheet.notes, folder, Name(secrets.token_hex(8), "png", numbered=False), sheet.settings)
+            path, _ = self._files.write(image, sheet.notes, folder, Name(secrets.token_hex(8), "png", numbered=False), sheet.settings)
         except OSError as error:
-            raise _in_words(folder, error) from error
+            raise in_words(folder, error) from error
         return Aside(sheet=sheet, record=_record(saving, sheet, str(path)))
 
     def keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> Future[PictureRecord]:
@@ -132,9 +129,9 @@ class Outputs:
         name, folder = str(dict(saving.picture.plan.extras)[INIT_HASH]), below(self.folder, saving.settings.outdir_init_images)
         if not (folder / f"{name}.png").exists():
             try:
-                self._write(image, Notes(None, None), folder, Name(name, "png", numbered=False, replace=True), saving.settings)
+                self._files.write(image, Notes(None, None), folder, Name(name, "png", numbered=False, replace=True), saving.settings)
             except OSError as error:
-                raise _in_words(folder, error) from error
+                raise in_words(folder, error) from error
 
     def _keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         sha256 = self._hash_of(aside.sheet.checkpoint)
@@ -239,9 +236,9 @@ class Outputs:
         assert self._waiting is not None
         called = Name(f"{name}-{secrets.token_hex(8)}", "png", numbered=False)
         try:
-            path, _ = self._write(image, sheet.notes, self._waiting.folder, called, sheet.settings)
+            path, _ = self._files.write(image, sheet.notes, self._waiting.folder, called, sheet.settings)
         except OSError as error:
-            raise _in_words(self._waiting.folder, error) from error
+            raise in_words(self._waiting.folder, error) from error
         return Draft(str(path), sheet.checkpoint.name, sheet.model_dump_json())
 
     def _finish_all(self, checkpoint: str) -> None:
@@ -309,28 +306,14 @@ class Outputs:
         numbered = settings.save_images_add_number or bool(sheet.basename) or not text
         name = Name(text, form, sheet.basename, numbered, replace=settings.save_images_replace_action == "Replace")
         try:
-            path, complete = self._write(image, notes, folder, name, settings)
+            path, complete = self._files.write(image, notes, folder, name, settings)
             if settings.save_txt or not complete:
                 write_atomically(path.with_suffix(".txt"), f"{infotext}\n".encode(errors="replace"))
             if settings.export_for_4chan and form != "jpg":
                 copy_as_jpg(image, path, notes, settings)
         except OSError as error:
-            raise _in_words(folder, error) from error
+            raise in_words(folder, error) from error
         return path
-
-    def _write(self, image: Image.Image, notes: Notes, folder: Path, name: Name, settings: PictureSettings) -> tuple[Path, bool]:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{os.getpid()}-{time.monotonic_ns()}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                complete = write_picture(image, file, name.extension, notes, settings)
-                file.flush()
-                os.fsync(file.fileno())
-            path = self._numbers.place(temporary, folder, name)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(folder)
-        return path, complete
 
 
 def _record(saving: Saving, sheet: Sheet, path: str = "") -> PictureRecord:
@@ -342,28 +325,11 @@ def _record(saving: Saving, sheet: Sheet, path: str = "") -> PictureRecord:
     )
 
 
-def _in_words(folder: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"The picture could not be saved to {folder}: {error.strerror or error}.",
-        hint="Free some space." if error.errno in FULL else "Make the folder writable or start with another --outputs-dir.",
-    )
-
-
 def _checkpoint_of(draft: Draft) -> Checkpoint | None:
     try:
         return Sheet.read(draft.sheet).checkpoint
     except ValidationError:
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there; NTFS journals the name
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def copy_to_log(record: PictureRecord, folder: Path, write_csv: bool = True) -> Path:

@@ -36,6 +36,7 @@ from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
+from webui.services.extras import ExtrasDesk
 from webui.services.folders import Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.gallery import Gallery
@@ -88,6 +89,7 @@ class Parts:
     shelf: ModelShelf
     watcher: Watcher
     replays: Replays
+    extras: ExtrasDesk
     params: Path | None = None
     """A1111's `params.txt`: the line of the last pictures, for the button ↙ above an empty prompt; None = it is not kept."""
 
@@ -108,6 +110,7 @@ class Studio:
         self.shelf = parts.shelf
         self.gallery = Gallery(parts.library, parts.queue, parts.settings.get, parts.folders.data)
         self.replays = parts.replays
+        self.extras = parts.extras
         self._warmed = threading.Event()
 
     # Life

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from webui.backend.catalog import Catalog
@@ -22,12 +23,14 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
 from webui.schema.event import CatalogChanged, Event, Hashing, Working
+from webui.schema.extras import Extras, Interrogate
 from webui.schema.generation import GenerationRequest, HashCheckpoint
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
 from webui.schema.model_work import Convert, Merge
 from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import MachineSettings
+from webui.services.extras import ExtrasDesk
 from webui.services.images import ImageStore
 from webui.services.library import Library
 from webui.services.model_work import ModelWorkshop
@@ -200,12 +203,14 @@ class DeviceExecutor:
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
         queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
-        files: NetworkFiles | None = None, replays: Replays,
+        files: NetworkFiles | None = None, replays: Replays, extras: ExtrasDesk, models: Path | None = None,
     ) -> None:
         self._options = options
         self._images = images
         self._files = files
         self._replays = replays
+        self._extras = extras
+        self._models = models
         self._catalog = catalog
         self._registries = registries
         self._host = host
@@ -226,6 +231,9 @@ class DeviceExecutor:
     def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Rest | None:
         """Run a picture job, or the script it names, or a replay. The rest of a picture job is the saving of its pictures."""
         request = job.request
+        if isinstance(request, Extras | Interrogate):
+            self._extras.run(job, self._engine(), emit, cancel)
+            return None
         if not isinstance(request, GenerationRequest | Replay):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
         run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=self._images.open)
@@ -258,7 +266,7 @@ class DeviceExecutor:
         if self._runtime is None:
             from webui.engine.runtime import Runtime  # the one door to torch: the page is served before it is imported
 
-            self._runtime = Runtime(self._options, self._catalog, self._registries, self._host, self._files)
+            self._runtime = Runtime(self._options, self._catalog, self._registries, self._host, self._files, self._models)
         return self._runtime
 
 

@@ -21,6 +21,7 @@ from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.top import place_top
+from webui.ui.tabs.extras import place_extras
 from webui.ui.tabs.models import place_models
 from webui.ui.tabs.pnginfo import place_tab as place_pnginfo
 from webui.ui.tabs.settings import place_settings
@@ -62,13 +63,15 @@ def build(form: Form, studio: Studio) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(word("tab_txt2img"), id="txt2img", elem_id="tab_txt2img") as txt2img:
                 place_tab(form, studio)
+            with gr.Tab(word("tab_extras"), id="extras", elem_id="tab_extras") as extras:
+                place_extras()
             with gr.Tab(word("tab_pnginfo"), id="pnginfo", elem_id="tab_pnginfo") as pnginfo:
                 place_pnginfo()
             with gr.Tab(word("tab_models"), id="models", elem_id="tab_models") as models:
                 place_models()
             with gr.Tab(word("tab_settings"), id="settings", elem_id="tab_settings") as settings:
                 place_settings()
-        for tab in (txt2img, pnginfo, models, settings):
+        for tab in (txt2img, extras, pnginfo, models, settings):
             listen(tab.select, js=f"() => window.easel.openedTab({json.dumps(tab.id)})")
         _place_filling(form)
         styles = form.components["styles"]

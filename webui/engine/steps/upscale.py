@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from PIL import Image
@@ -11,36 +10,32 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from webui.backend.components import Components
-from webui.engine.course import load_function
+from webui.engine.enlarging import Grow, grow_by_function, grow_fully
 from webui.engine.pixels import FACTOR, to_pixels
 from webui.engine.plan import Enlarge
 from webui.engine.steps.decode import develop, finite
 from webui.engine.steps.postprocess import to_image
-from webui.schema.errors import ModelError, WebuiError
-from webui.schema.sampling import UpscalerSpec
-
-ROUNDS = 3
-"""An upscaler with a fixed factor is run at most so often, as in A1111."""
+from webui.schema.errors import ModelError
 
 
 def enlarge(
     models: tuple[Callable[[], Components], Callable[[], Components]], to: Enlarge, before: Tensor | Image.Image, *, show: bool,
-    seed: int | None = None, tell: Callable[[str], None] | None = None,
+    seed: int | None = None, tell: Callable[[str], None] | None = None, grow: Grow = grow_by_function,
 ) -> tuple[Tensor, Sequence[Image.Image]]:
     """Latents for a second pass to begin with (one, or one for each picture), and the pictures they come from.
 
     `before` is what the first pass left, (batch, channels, h, w), or a finished picture that stands for it. Pictures of latents are made where the
     upscaler works on pictures, and where `show` asks for them. `models`: the one at work, which decodes, and that of the second pass, which encodes.
-    `seed`: see `enlarge_images`; `tell`: see `decode_picture`.
+    `seed`: see `enlarge_images`; `tell`: see `decode_picture`; `grow` runs the upscaler.
     """
     now, take = models
     latent = to.upscaler.latent_mode is not None
     if isinstance(before, Image.Image):
         if latent:
             return enlarge_latents(encode_image(take(), before), to), [before]
-        return enlarge_images(take(), [to_image(to_pixels(before))], to), [before]
+        return enlarge_images(take(), [to_image(to_pixels(before))], to, grow=grow), [before]
     images = [develop(now(), one, tell) for one in before] if show or not latent else []
-    return enlarge_latents(before, to) if latent else enlarge_images(take(), images, to, seed), images
+    return enlarge_latents(before, to) if latent else enlarge_images(take(), images, to, seed, grow), images
 
 
 def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
@@ -50,13 +45,15 @@ def enlarge_latents(latents: Tensor, to: Enlarge) -> Tensor:
     return cut(interpolate(latents, size=size, mode=mode, antialias=to.upscaler.antialias), to.cut)
 
 
-def enlarge_images(components: Components, images: Sequence[Image.Image], to: Enlarge, seed: int | None = None) -> Tensor:
+def enlarge_images(
+    components: Components, images: Sequence[Image.Image], to: Enlarge, seed: int | None = None, grow: Grow = grow_by_function,
+) -> Tensor:
     """Pictures → the latents of the enlarged ones, (batch, channels, h, w), cut. Encoded one by one, so a batch needs no more memory than one.
 
     With a seed they are drawn from the autoencoder's distributions, one after the other, as A1111 does it; without one each is the middle of its own.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return cut(torch.cat([encode_image(components, upscale_image(image, to), generator) for image in images]), to.cut)
+    return cut(torch.cat([encode_image(components, upscale_image(image, to, grow), generator) for image in images]), to.cut)
 
 
 def posterior_seed(seeds: Sequence[int], source: str) -> int | None:
@@ -75,11 +72,11 @@ def encode_image(components: Components, image: Image.Image, generator: torch.Ge
     return latents
 
 
-def upscale_image(image: Image.Image, to: Enlarge) -> Image.Image:
+def upscale_image(image: Image.Image, to: Enlarge, grow: Grow = grow_by_function) -> Image.Image:
     """The picture at exactly the size of `to`: its upscaler where it has to grow, Lanczos for the rest (A1111's `resize_image`, mode 0)."""
     scale = max(to.width / image.width, to.height / image.height)
-    if to.upscaler.function and scale > 1:
-        image = _run(to.upscaler, image, scale)
+    if to.upscaler.works_on_pictures and scale > 1:
+        image = grow_fully(to.upscaler, image, scale, grow)
     return image if image.size == (to.width, to.height) else image.resize((to.width, to.height), Image.Resampling.LANCZOS)
 
 
@@ -88,18 +85,3 @@ def cut(latents: Tensor, cells: tuple[int, int]) -> Tensor:
     x, y = cells
     return latents[:, :, y // 2 : latents.shape[2] - (y + 1) // 2, x // 2 : latents.shape[3] - (x + 1) // 2]
 
-
-def _run(upscaler: UpscalerSpec, image: Image.Image, scale: float) -> Image.Image:
-    """A1111 brings what an upscaler gives to whole multiples of 8 first. One that does not grow a picture is not asked again."""
-    wanted = (int(image.width * scale // 8 * 8), int(image.height * scale // 8 * 8))
-    upscale = cast(Callable[[Image.Image, float], Image.Image], load_function(upscaler.function or ""))
-    for _ in range(ROUNDS):
-        if image.width >= wanted[0] and image.height >= wanted[1]:
-            break
-        before = image.size
-        image = upscale(image, scale)
-        if not isinstance(image, Image.Image):
-            raise WebuiError(f"The upscaler {upscaler.name} gave a {type(image).__name__} instead of a picture.", field="hr_upscaler")
-        if image.size == before:
-            break
-    return image if image.size == wanted else image.resize(wanted, Image.Resampling.LANCZOS)

@@ -2,6 +2,7 @@
 
 import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
+import { mountExtrasTarget } from './extras_target.js';
 import { mountPaste } from './paste.js';
 import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
@@ -35,6 +36,7 @@ function start() {
   mountQuicksettings();
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
+  mountExtrasTarget();
   mountSettings();
   applyPageSettings();
   offerOldForm();

@@ -7,7 +7,7 @@ import { h } from './dom.js';
 import { change } from './paste.js';
 import { state, subscribe } from './store.js';
 import { toast } from './toast.js';
-import { t } from './words.js';
+import { choiceName, t } from './words.js';
 
 const PREFIX = { merge: 'modelmerger', convert: 'modelconvert' }; // the first is A1111's
 const USES = { 'No interpolation': ['primary_model_name'], 'Weighted sum': ['primary_model_name', 'secondary_model_name'], 'Add difference': ['primary_model_name', 'secondary_model_name', 'tertiary_model_name'] };
@@ -41,7 +41,6 @@ const set = (key, value) => {
   values[pane][key] = value;
   try { sessionStorage.setItem('easel.modelwork', JSON.stringify(values)); } catch { /* storage is full or forbidden */ }
 };
-const choiceName = (choice) => { const key = `choice_${choice}`.replace(/[^\w]+/g, '_').toLowerCase(); const word = t(key); return word === key ? choice : word; };
 
 function draw() {
   const open = box.querySelector('details')?.open;

@@ -57,7 +57,7 @@ function draw(onlyProgress = false) {
 }
 
 const act = (path, body) => post(path, body).catch((error) => toast(error.info, 'error'));
-const title = (job) => (['hash', 'replay', 'merge', 'convert'].includes(job.kind) ? t(`job_${job.kind}`, { name: job.title || t('untitled') }) : job.title || t('untitled'));
+const title = (job) => (['hash', 'replay', 'merge', 'convert', 'extras', 'interrogate'].includes(job.kind) ? t(`job_${job.kind}`, { name: job.title || t('untitled') }) : job.title || t('untitled'));
 
 function about(job, ...more) {
   const facts = [job.planned > 1 || job.pictures ? t('pictures_of', { n: job.pictures, m: Math.max(job.planned, job.pictures) }) : '', job.repeat ? t('forever_mark') : ''];

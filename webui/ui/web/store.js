@@ -1,9 +1,9 @@
 // What the server said last, as one value; every event goes through `apply`, every view redraws from `state`. Knows no network and no elements.
 
-const KEPT_PICTURES = 60;
+const KEPT_PICTURES = 60, KEPT_EXTRAS = 1000;
 
 export const state = {
-  boot: null, jobs: new Map(), waiting: [], pictures: [], progress: null, preview: null, hashing: null, working: null, notices: [], up: true, checkpoints: null,
+  boot: null, jobs: new Map(), waiting: [], pictures: [], extras: [], progress: null, preview: null, hashing: null, working: null, notices: [], up: true, checkpoints: null,
   replays: new Map(),
 };
 const listeners = new Set();
@@ -58,8 +58,9 @@ const reducers = {
   },
   queue: (event) => ({ waiting: event.waiting }),
   picture: ({ picture }) => {
-    const job = state.jobs.get(picture.job_id), known = state.pictures.some((item) => item.id === picture.id);
+    const job = state.jobs.get(picture.job_id), known = [...state.pictures, ...state.extras].some((item) => item.id === picture.id);
     const jobs = job && !known ? new Map(state.jobs).set(job.id, { ...job, pictures: job.pictures + 1 }) : state.jobs;
+    if (job?.kind === 'extras') return { jobs, extras: [...state.extras.filter((item) => item.id !== picture.id), picture].slice(-KEPT_EXTRAS) };
     return { jobs, pictures: withPictures([picture]), preview: null };
   },
   picture_filed: ({ picture }) => (state.pictures.some((item) => item.id === picture.id) ? { pictures: withPictures([picture]) } : {}),

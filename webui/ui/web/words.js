@@ -7,6 +7,12 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 }
 
+// A choice of a list, which is a value of the API, in words.
+export function choiceName(choice) {
+  const key = `choice_${choice}`.replace(/[^\w]+/g, '_').toLowerCase(), word = t(key);
+  return word === key ? choice : word;
+}
+
 export function timeLeft(seconds) {
   const whole = Math.max(0, Math.ceil(seconds));
   if (whole < 60) return t('eta_seconds', { n: whole });

@@ -1,0 +1,117 @@
+"""Upscalers at work: a function of a picture, or a network from a file, run as often as it takes (A1111's `Upscaler.upscale`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+from spandrel import ImageModelDescriptor
+
+from webui.backend.image_models import ImageModels
+from webui.engine.course import load_function
+from webui.engine.fitting import is_out_of_memory
+from webui.engine.tiles import Floats, Pixels, Tiling, run_tiled
+from webui.schema.errors import ModelError, WebuiError
+from webui.schema.sampling import UpscalerSpec
+from webui.schema.settings import PictureSettings
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""An upscaler with a fixed factor is run at most so often, as in A1111."""
+
+SMALLEST_TILE = 64
+"""Pixels of a side; below that it is not tried when memory runs out."""
+
+Tick = Callable[[int, int], None]
+"""Hears how many tiles of how many are done; what it raises stops the work."""
+
+Grow = Callable[[UpscalerSpec, Image.Image, float], Image.Image]
+"""An upscaler, once: the picture comes back larger by the scale asked for, or by a factor of its own."""
+
+
+def no_tick(done: int, count: int) -> None:
+    """Nobody is watching."""
+
+
+def grow_by_function(spec: UpscalerSpec, image: Image.Image, scale: float) -> Image.Image:
+    """One run of an upscaler that is a function. Raises `WebuiError` when it is none or gives no picture."""
+    upscale = cast(Callable[[Image.Image, float], Image.Image], load_function(spec.function or ""))
+    image = upscale(image, scale)
+    if not isinstance(image, Image.Image):
+        raise WebuiError(f"The upscaler {spec.name} gave a {type(image).__name__} instead of a picture.", field="hr_upscaler")
+    return image
+
+
+def grow_fully(spec: UpscalerSpec, image: Image.Image, scale: float, grow: Grow = grow_by_function) -> Image.Image:
+    """The picture `scale` times as large, in whole multiples of 8 as A1111 has it. Once more as long as it is too small; one that does not grow a
+    picture is not asked again."""
+    wanted = (int(image.width * scale // 8 * 8), int(image.height * scale // 8 * 8))
+    for number in range(ROUNDS if spec.works_on_pictures else 0):
+        if image.width >= wanted[0] and image.height >= wanted[1] and (number or scale != 1):
+            break
+        before = image.size
+        image = grow(spec, image, scale)
+        if image.size == before:
+            break
+    return image if image.size == wanted else image.resize((max(wanted[0], 8), max(wanted[1], 8)), Image.Resampling.LANCZOS)
+
+
+class Enlarger:
+    """Runs upscalers on one device."""
+
+    def __init__(self, models: ImageModels) -> None:
+        self._models = models
+
+    def grow(self, spec: UpscalerSpec, image: Image.Image, scale: float, settings: PictureSettings, tick: Tick = no_tick) -> Image.Image:
+        """One run. Raises `ModelError` for a file that is of no use, and whatever `tick` raises."""
+        if spec.file is None:
+            return grow_by_function(spec, image, scale)
+        model = self._models.get(Path(spec.file))
+        made = run_model(model, image, tiling_of(model, settings), tick)
+        if image.mode == "RGBA":
+            made.putalpha(image.getchannel("A").resize(made.size, Image.Resampling.LANCZOS))
+        return made
+
+    def trim(self) -> None:
+        """The work is done: keep no more in memory than is allowed to stay."""
+        self._models.trim()
+
+
+def tiling_of(model: ImageModelDescriptor, settings: PictureSettings) -> Tiling:
+    """A1111's tile settings of the kind of network; those of ESRGAN for all that have none of their own."""
+    kind = {"SwinIR": "SWIN", "Swin2SR": "SWIN", "SCUNet": "SCUNET", "DAT": "DAT", "HAT": "DAT"}.get(str(model.architecture.id), "ESRGAN")
+    return Tiling(getattr(settings, f"{kind}_tile"), getattr(settings, f"{kind}_tile_overlap"))
+
+
+def run_model(model: ImageModelDescriptor, image: Image.Image, tiling: Tiling, tick: Tick = no_tick) -> Image.Image:
+    """RGB → RGB, larger by the network's factor. When memory runs out it is tried with smaller tiles. Raises `ModelError`."""
+    if model.input_channels not in (1, 3):
+        raise ModelError(f"This network wants pictures of {model.input_channels} channels.", hint="Choose another upscaler.")
+    pixels = np.asarray(image.convert("L" if model.input_channels == 1 else "RGB"))
+    picture = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    while True:
+        try:
+            return Image.fromarray(run_tiled(lambda tile: _call(model, tile), picture, model.scale, tiling, tick))
+        except (MemoryError, RuntimeError) as error:
+            smaller = (tiling.size or max(image.size)) // 2
+            if not is_out_of_memory(error) or smaller < SMALLEST_TILE:
+                raise
+        log.warning("not enough memory for tiles of %d pixels; trying %d", tiling.size, smaller)
+        tiling = Tiling(smaller, min(tiling.overlap, smaller // 8))
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@torch.inference_mode()
+def _call(model: ImageModelDescriptor, tile: Pixels) -> Floats:
+    pixels = torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1)))[None].to(model.device)
+    made = model(pixels.to(model.dtype) / 255)[0].float()
+    if not bool(torch.isfinite(made).all()):
+        raise ModelError("The upscaler produced NaN (not a number) instead of a picture.", hint="Start with --no-half, or choose another upscaler.")
+    return (made.expand(3, -1, -1) * 255).permute(1, 2, 0).cpu().numpy()
