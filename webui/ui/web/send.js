@@ -5,11 +5,11 @@ import { t } from './words.js';
 
 const targets = new Map();
 
-// `send({metadata, blob})`; `takes(source)` says whether there is anything for it. `label` is a key of the translations.
+// `send({metadata, blob, url, id})`: what is known of the picture and its parameters; `takes(source)` says whether there is anything for it. `label` is a key of the translations.
 export function registerTarget(id, { label, icon, send, takes = () => true }) {
   targets.set(id, { label, icon, send, takes });
 }
 
 // The buttons for one source; ids are A1111's (`txt2img_tab`, …).
-export const targetButtons = (source) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
-  button(icon, t(label), () => send(source), { id: `${id}_tab`, text: t(label), class: 'act' }));
+export const targetButtons = (source, name = (id) => `${id}_tab`) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
+  button(icon, t(label), () => send(source), { id: name(id), text: t(label), class: 'act' }));
