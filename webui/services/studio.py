@@ -35,7 +35,7 @@ from webui.schema.settings import Settings
 from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.folders import Folders
-from webui.services.form_defaults import FormDefaults
+from webui.services.form_defaults import FORMS, FormDefaults, field_key
 from webui.services.gallery import Gallery
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
@@ -337,7 +337,8 @@ class Studio:
         looks, complaints = self._parts.defaults.read()
         default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None)
         for name, value in form_values(default).items():
-            looks.setdefault(name, {}).setdefault("value", value)
+            for tab in FORMS:
+                looks.setdefault(field_key(tab, name), {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}
 
     def save_defaults(self, values: dict[str, Any]) -> None:

@@ -56,8 +56,9 @@ class Form(Generic[R]):
 
     def adopt(self, name: str, other: Form[Any]) -> None:
         """Use the component of a field of another form: the page has it once (the checkpoint picker)."""
-        for mine, theirs in ((self.components, other.components), (self.elements, other.elements), (self.labels, other.labels)):
-            mine[name] = theirs[name]
+        self.components[name] = other.components[name]
+        self.elements[name] = other.elements[name]
+        self.labels[name] = other.labels[name]
         self.catalog_changed = other.catalog_changed
         self.adopted.add(name)
 

@@ -8,8 +8,8 @@ from webui.schema.img2img import Img2Img
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.canvas import place_canvas
-from webui.ui.parts.lists import form_lists
 from webui.ui.parts.listen import listen
+from webui.ui.parts.lists import form_lists
 from webui.ui.parts.refiner import place_refiner
 from webui.ui.parts.sampling import place_guidance, place_overrides, place_sampler, place_scripts, place_seed, place_size
 from webui.ui.parts.switched import switched

@@ -3,7 +3,7 @@
 import { Keeper, decode } from './canvas_store.js';
 import { Paper } from './canvas_paper.js';
 import { View } from './canvas_view.js';
-import { button, byId, h, icon } from './dom.js';
+import { addIcons, button, byId, h, icon } from './dom.js';
 import { change, forms, onFill, provide, valueOf } from './forms.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
@@ -18,6 +18,15 @@ const MODES = {
 // Tool: its icon and its key.
 const TOOLS = { brush: ['brush', 'b'], erase: ['eraser', 'e'], fill: ['bucket', 'g'], lasso: ['lasso', 'l'], rect: ['rect', 'm'], pick: ['picker', 'i'], hand: ['hand', 'h'], frame: ['expand', 'x'] };
 const RANGES = { size: [1, 512], softness: [0, 100], opacity: [1, 100] };
+
+addIcons({
+  eraser: 'M9 19h11M4 14l9-9 7 7-7 7H9z M8.5 9.5l7 7', bucket: 'M5 12l7-7 7 7-7 7zM10 3l2 2M20 15c1.4 2 1.4 4 0 4s-1.4-2 0-4z',
+  rect: 'M4 4h3M10 4h4M17 4h3v3M20 10v4M20 17v3h-3M14 20h-4M7 20H4v-3M4 14v-4M4 7V4', picker: 'M14 7l3 3M12 9l3 3-8 8H4v-3zM13 6l2-2a2.8 2.8 0 0 1 4 4l-2 2z',
+  hand: 'M12 3v18M3 12h18M12 3l-2.5 2.5M12 3l2.5 2.5M12 21l-2.5-2.5M12 21l2.5-2.5M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5',
+  expand: 'M8 8h8v8H8zM4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4', undo: 'M8 5L4 9l4 4M4 9h10a5 5 0 0 1 0 10h-3', redo: 'M16 5l4 4-4 4M20 9H10a5 5 0 0 0 0 10h3',
+  plus: 'M12 6v12M6 12h12', minus: 'M6 12h12', fit: 'M4 9V5h5M15 5h5v4M20 15v4h-5M9 19H4v-4', full: 'M14 4h6v6M20 4l-7 7M10 20H4v-6M4 20l7-7',
+  open: 'M4 7h6l2 2h8v10H4z',
+});
 
 const read = () => { try { return JSON.parse(localStorage.getItem('easel.canvas')); } catch { return null; } };
 const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...read() };
@@ -309,11 +318,11 @@ function build() {
   parts.invite = h('div', { class: 'invite' }, icon('picture'), h('strong', { text: t('canvas_invite') }), h('p', { text: t('canvas_invite_text') }), h('div', { class: 'row' }, wordy('open', () => parts.file.click()), wordy('blank', blank)));
   parts.sheet = h('div', { class: 'sheet', id: 'img2img_image', tabindex: '0', role: 'application', 'aria-label': t('canvas_label'), ondragover: onDrop, ondragleave: onDrop, ondrop: onDrop }, parts.canvas, parts.ring, parts.invite);
   const { size, softness, opacity } = parts.knobs;
-  parts.strokes = h('div', { class: 'knobs' }, size.element, softness.element, opacity.element, h('label', { class: 'check' }, parts.pressure, h('span', { text: t('canvas_pressure') })));
+  parts.strokes = h('div', { class: 'knobs' }, parts.colour, size.element, softness.element, opacity.element, h('label', { class: 'check' }, parts.pressure, h('span', { text: t('canvas_pressure') })));
   parts.masks = h('div', { class: 'knobs' }, masked('invert', () => paper.invert()), masked('grow', () => paper.grow(4)), masked('shrink', () => paper.grow(-4)), masked('load_mask', () => parts.maskFile.click()), masked('clear_mask', () => paper.clear('mask')),
     h('label', { class: 'check' }, parts.blur, h('span', { text: t('canvas_blur') })));
   parts.frames = h('div', { class: 'knobs' }, ...parts.sides.map((box) => h('label', { class: 'side' }, h('span', { text: box.getAttribute('aria-label') }), box)), wordy('extend', () => extend(parts.sides.map((box) => Number(box.value)))));
-  parts.bar = h('div', { class: 'tools', role: 'toolbar', 'aria-label': t('canvas_tools') }, act('replace', 'open', () => parts.file.click()), ...Object.values(parts.tools), parts.colour, h('i'), parts.undo, parts.redo, h('i'),
+  parts.bar = h('div', { class: 'tools', role: 'toolbar', 'aria-label': t('canvas_tools') }, act('replace', 'open', () => parts.file.click()), ...Object.values(parts.tools), h('i'), parts.undo, parts.redo, h('i'),
     act('out', 'minus', () => view.zoom(0.8), '-'), parts.percent, act('in', 'plus', () => view.zoom(1.25), '+'), act('fit', 'fit', () => view.fit(), 'r'), parts.fullscreen);
   parts.all = h('section', { class: 'canvas', 'aria-label': t('canvas_label') }, parts.modes, parts.bar, parts.strokes, parts.masks, parts.frames, parts.sheet, parts.status, parts.file, parts.maskFile);
   byId('img2img_canvas').replaceChildren(parts.all);
@@ -334,7 +343,7 @@ function draw() {
   parts.strokes.hidden = !painting || chosen.tool === 'frame';
   parts.masks.hidden = !painting || layer !== 'mask' || chosen.tool === 'frame';
   parts.frames.hidden = !doc || chosen.tool !== 'frame';
-  for (const [name, { range, box }] of Object.entries(parts.knobs)) { range.value = chosen[name]; if (document.activeElement !== box) box.value = chosen[name]; }
+  for (const [name, { range, box }] of Object.entries(parts.knobs)) { range.value = chosen[name]; range.style.setProperty('--at', (chosen[name] - RANGES[name][0]) / (RANGES[name][1] - RANGES[name][0]) * 100); if (document.activeElement !== box) box.value = chosen[name]; }
   parts.pressure.checked = chosen.pressure;
   parts.blur.checked = chosen.blur;
   parts.undo.disabled = !paper.done.length;

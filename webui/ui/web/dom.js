@@ -24,13 +24,12 @@ const PATHS = {
   swap: 'M8 4v15M4.5 7.5L8 4l3.5 3.5M16 20V5M12.5 16.5L16 20l3.5-3.5',
   pencil: 'M5 19l1-4L16.5 4.5l3 3L9 18zM14 7l3 3', apply: 'M8 5h8v4H8zM8 7H5v13h14V7h-3M9 13h6M9 16h4',
   replay: 'M4 12a8 8 0 1 1 2.5 5.8M4 20v-5h5M10.5 9v6l5-3z', paste: 'M18 6L7 17M7 8v9h9',
-  brush: 'M20 4c-5 2-9 6-11 10l2 2c4-2 8-6 9-12zM9 14c-3 0-3 4-6 5 2 2 8 1 8-3', eraser: 'M9 19h11M4 14l9-9 7 7-7 7H9z M8.5 9.5l7 7', bucket: 'M5 12l7-7 7 7-7 7zM10 3l2 2M20 15c1.4 2 1.4 4 0 4s-1.4-2 0-4z',
-  lasso: 'M12 5c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5zM8 15c-2 1-2 3 0 3s2 3 0 3', rect: 'M4 4h3M10 4h4M17 4h3v3M20 10v4M20 17v3h-3M14 20h-4M7 20H4v-3M4 14v-4M4 7V4', picker: 'M14 7l3 3M12 9l3 3-8 8H4v-3zM13 6l2-2a2.8 2.8 0 0 1 4 4l-2 2z',
-  hand: 'M12 3v18M3 12h18M12 3l-2.5 2.5M12 3l2.5 2.5M12 21l-2.5-2.5M12 21l2.5-2.5M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5', expand: 'M8 8h8v8H8zM4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4',
-  undo: 'M8 5L4 9l4 4M4 9h10a5 5 0 0 1 0 10h-3', redo: 'M16 5l4 4-4 4M20 9H10a5 5 0 0 0 0 10h3', plus: 'M12 6v12M6 12h12', minus: 'M6 12h12', fit: 'M4 9V5h5M15 5h5v4M20 15v4h-5M9 19H4v-4', full: 'M14 4h6v6M20 4l-7 7M10 20H4v-6M4 20l7-7',
-  open: 'M4 7h6l2 2h8v10H4z', picture: 'M4 5h16v14H4zM4 16l5-5 4 4 2-2 5 4M15.5 9h.01',
+  brush: 'M20 4c-5 2-9 6-11 10l2 2c4-2 8-6 9-12zM9 14c-3 0-3 4-6 5 2 2 8 1 8-3', lasso: 'M12 5c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5zM8 15c-2 1-2 3 0 3s2 3 0 3', picture: 'M4 5h16v14H4zM4 16l5-5 4 4 2-2 5 4M15.5 9h.01',
   ruler: 'M4 15L15 4l5 5L9 20zM8 11l2 2M11 8l2 2M6 13l1 1M14 5l1 1', sliders: 'M4 7h9M17 7h3M15 5v4M4 12h3M11 12h9M9 10v4M4 17h11M19 17h1M17 15v4', dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
 };
+
+// Drawings of a part of the page that is fetched later.
+export const addIcons = (paths) => Object.assign(PATHS, paths);
 
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');

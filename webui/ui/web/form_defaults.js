@@ -2,20 +2,24 @@
 
 import { call } from './api.js';
 import { byId, h } from './dom.js';
-import { fieldOf, forms } from './forms.js';
+import { forms } from './forms.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
 const { easel } = window;
-const paths = Object.keys(forms.txt2img);
+// Fields by their keys in the draft, `steps` and `img2img/steps`: { tab, path }. What is on the canvas and overrides of settings have no default.
+const places = new Map(Object.entries(forms).flatMap(([tab, form]) => Object.entries(form).map(([path, { key }]) => [key, { tab, path }])));
+const paths = [...places.keys()];
 
-const own = (path) => path !== 'checkpoint' && path !== 'settings' && !path.startsWith('ext.') && path in easel.born;
+const NONE = ['checkpoint', 'settings', 'image', 'colour', 'mask', 'mode'];
+const own = (key) => !NONE.includes(places.get(key)?.path) && !places.get(key)?.path.startsWith('ext.') && key in easel.born;
 const now = (path) => (path in easel.draft ? easel.draft[path] : easel.born[path]);
 const differing = () => paths.filter((path) => own(path) && JSON.stringify(now(path)) !== JSON.stringify(easel.born[path]));
 const shown = (value) => (Array.isArray(value) ? value.join(', ') : String(value ?? '')) || t('settings_empty');
 
-function nameOf(path) {
-  return fieldOf('txt2img', path)?.querySelector('[data-testid="block-info"]')?.textContent.trim() || path;
+function nameOf(key) {
+  const { tab, path } = places.get(key), name = t(forms[tab][path].label);
+  return tab === 'txt2img' ? name : `${t(`tab_${tab}`)}: ${name}`;
 }
 
 export function drawDefaults() {
