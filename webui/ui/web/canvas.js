@@ -57,12 +57,19 @@ export async function mountCanvas() {
   parts.sheet.dataset.ready = '';
 }
 
+// For tests and the bench: where a point of the sheet is on the screen, what was sent, how long the frames of the last stroke took.
+export const inspect = () => {
+  const { left, top } = parts.sheet.getBoundingClientRect(), { scale, x, y, frames } = view;
+  return { left: left + x, top: top + y, scale, width: paper.width, height: paper.height, sent: keeper.sent, frames, steps: paper.done.length, mode: chosen.mode };
+};
+
 // What was on the sheet when the page was left.
 async function restore({ picture, colour, mask }) {
   const files = { picture, colour, mask }, images = {};
   for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob);
   paper.open(images.picture, picture);
-  for (const part of ['colour', 'mask']) if (images[part]) paper.layer(part).drawImage(images[part], 0, 0);
+  if (images.colour) paper.layer('colour').drawImage(images.colour, 0, 0);
+  if (images.mask) paper.layer('mask').putImageData(paper.maskOf(images.mask), 0, 0);
   for (const [part, blob] of Object.entries(files)) keeper.files[part] = { version: keeper.versions[part] || 0, blob };
   keeper.saved = { ...keeper.versions };
   onChange('mask', true);
@@ -85,6 +92,7 @@ export async function openPicture(blob, mode = chosen.mode) {
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
   try {
+    await paper.busy; // an undo that is under way
     const [, , shows] = MODES[chosen.mode], of = (part) => (paper.doc && (part === 'picture' || shows.includes(part)) ? keeper.ref(part) : null);
     const [image, colour, mask] = await Promise.all(['picture', 'colour', 'mask'].map(of));
     return { mode: chosen.mode, image, colour, mask };

@@ -1,5 +1,7 @@
 // The sheet that is worked on: a picture, strokes of colour over it, a mask. Every change can be taken back. Knows no page and no pointer.
 
+import { encodePng } from './canvas_png.js';
+
 const STEPS = 100, ROOM = 1 << 30; // of undo; bytes it may take before the oldest go
 const PLAIN = 'rgb(255 255 255)';
 
@@ -92,15 +94,16 @@ export class Paper {
 
   step(from, to) {
     return (this.busy = this.busy.then(async () => {
-      const step = from.pop();
-      if (!step) return;
+      const step = from.at(-1);
+      const old = step?.name && (step.data || new ImageData(new Uint8ClampedArray(await packing(DecompressionStream, step.bytes)), step.box[2], step.box[3]));
+      if (!step || from.at(-1) !== step) return; // a stroke was made meanwhile
+      from.pop();
       if (step.doc) {
         this.push(to, { doc: this.doc });
         this.doc = step.doc;
         this.tell('picture', 'colour', 'mask');
       } else {
         const { name, box } = step, context = this.layer(name);
-        const old = step.data || new ImageData(new Uint8ClampedArray(await packing(DecompressionStream, step.bytes)), box[2], box[3]);
         this.push(to, { name, box, data: context.getImageData(...box) });
         context.putImageData(old, box[0], box[1]);
         this.tell(name);
@@ -142,6 +145,11 @@ export class Paper {
 
   // A picture as the mask: what is bright in it, or where it has transparency what is opaque, stretched over the sheet.
   takeMask(picture) {
+    const data = this.maskOf(picture);
+    this.edit('mask', this.box(), (target) => target.putImageData(data, 0, 0));
+  }
+
+  maskOf(picture) {
     const context = surface(this.width, this.height);
     context.drawImage(picture, 0, 0, this.width, this.height);
     const data = context.getImageData(...this.box()), pixels = data.data;
@@ -151,7 +159,7 @@ export class Paper {
       pixels[at + 3] = seen ? pixels[at + 3] : Math.round(pixels[at] * 0.299 + pixels[at + 1] * 0.587 + pixels[at + 2] * 0.114);
       pixels[at] = pixels[at + 1] = pixels[at + 2] = 255;
     }
-    this.edit('mask', this.box(), (target) => target.putImageData(data, 0, 0));
+    return data;
   }
 
   // More room on the sides, transparent and under the mask, which reaches a little into the picture so that the two grow together.
@@ -235,13 +243,14 @@ export class Paper {
 
   // The file of a part: the picture's own, or a PNG; null for a layer with nothing on it.
   async file(name) {
-    const doc = this.doc;
+    await this.busy;
+    const { doc } = this;
     if (!doc) return null;
     if (name === 'picture' && doc.blob) return doc.blob;
     if (name !== 'picture' && !this.extent(name, Infinity)) return null;
-    const canvas = name === 'picture' ? copyOf(doc.picture, doc.width, doc.height).canvas : this.layer(name).canvas;
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
-    if (name === 'picture') doc.blob = blob;
-    return blob;
+    if (name !== 'picture') return encodePng(this.layer(name).getImageData(...this.box()).data, doc.width, doc.height, name === 'mask');
+    const { canvas } = copyOf(doc.picture, doc.width, doc.height);
+    doc.blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+    return doc.blob;
   }
 }
