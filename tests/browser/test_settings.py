@@ -250,7 +250,7 @@ def test_the_tab_works_on_a_phone_and_in_the_dark(open_page: Open, server: Serve
 
 
 def test_tabs_come_in_their_order_and_hidden_ones_do_not(open_page: Open, server: Server) -> None:
-    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img", "Models"])
+    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img", "img2img", "Models"])
     page = open_page()
     shown = page.locator("#tabs [role=tab]:visible")
     expect(shown).to_have_text(["Settings", "PNG Info"])

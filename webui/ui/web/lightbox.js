@@ -21,7 +21,7 @@ function build() {
   const image = h('img', { onclick: () => dialog.close() });
   const words = h('span', {}), report = replayBox();
   const again = button('replay', t('replay_title'), () => picture() && replay(picture()), { id: 'lightbox_replay', text: t('replay'), class: 'act' });
-  const send = h('div', { class: 'caption', role: 'group', 'aria-label': t('send_to'), onclick: () => dialog.close() });
+  const send = h('div', { class: 'send', role: 'group', 'aria-label': t('send_to'), onclick: () => dialog.close() });
   const foot = h('div', { class: 'foot' }, report.box, h('div', { class: 'caption' }, words, again, send));
   const dialog = h('dialog', { class: 'lightbox', tabindex: -1, 'aria-label': t('enlarge') }, image, foot,
     button('left', t('previous'), () => show(-1), { class: 'round left' }), button('right', t('next'), () => show(1), { class: 'round right' }),
