@@ -1,5 +1,6 @@
 // The canvas of img2img: modes, tools and keys around the sheet (`canvas_paper.js`) and its view (`canvas_view.js`). Drawn when its tab is first opened.
 
+import { mountBatch } from './canvas_batch.js';
 import { Keeper, decode } from './canvas_store.js';
 import { Paper } from './canvas_paper.js';
 import { View } from './canvas_view.js';
@@ -14,6 +15,7 @@ const TAB = 'img2img', PIXELS = 100e6;
 const MODES = {
   img2img: ['img2img_img2img_tab', null, []], sketch: ['img2img_img2img_sketch_tab', 'colour', ['colour']], inpaint: ['img2img_inpaint_tab', 'mask', ['mask']],
   inpaint_sketch: ['img2img_inpaint_sketch_tab', 'colour', ['colour']], inpaint_upload: ['img2img_inpaint_upload_tab', 'mask', ['mask']],
+  batch: ['img2img_batch_tab', null, []],
 };
 // Tool: its icon and its key.
 const TOOLS = { brush: ['brush', 'b'], erase: ['eraser', 'e'], fill: ['bucket', 'g'], lasso: ['lasso', 'l'], rect: ['rect', 'm'], pick: ['picker', 'i'], hand: ['hand', 'h'], frame: ['expand', 'x'] };
@@ -84,10 +86,12 @@ export async function openPicture(blob, mode = chosen.mode) {
     const picture = await decode(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
     if (picture.width * picture.height > PIXELS) throw new Error(t('canvas_too_large', { width: picture.width, height: picture.height }));
     paper.open(picture, blob);
-    choose({ mode });
+    choose({ mode: mode === 'batch' ? 'img2img' : mode });
     view.fit();
   } catch (error) { complain(error); }
 }
+
+const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
@@ -95,10 +99,10 @@ async function fields() {
     await paper.busy; // an undo that is under way
     const [, , shows] = MODES[chosen.mode], of = (part) => (paper.doc && (part === 'picture' || shows.includes(part)) ? keeper.ref(part) : null);
     const [image, colour, mask] = await Promise.all(['picture', 'colour', 'mask'].map(of));
-    return { mode: chosen.mode, image, colour, mask };
+    return { mode: sentMode(), image, colour, mask };
   } catch (error) {
     complain(error);
-    return { mode: chosen.mode, image: null, colour: null, mask: null };
+    return { mode: sentMode(), image: null, colour: null, mask: null };
   }
 }
 
@@ -332,25 +336,28 @@ function build() {
   parts.frames = h('div', { class: 'knobs' }, ...parts.sides.map((box) => h('label', { class: 'side' }, h('span', { text: box.getAttribute('aria-label') }), box)), wordy('extend', () => extend(parts.sides.map((box) => Number(box.value)))));
   parts.bar = h('div', { class: 'tools', role: 'toolbar', 'aria-label': t('canvas_tools') }, act('replace', 'open', () => parts.file.click()), ...Object.values(parts.tools), h('i'), parts.undo, parts.redo, h('i'),
     act('out', 'minus', () => view.zoom(0.8), '-'), parts.percent, act('in', 'plus', () => view.zoom(1.25), '+'), act('fit', 'fit', () => view.fit(), 'r'), parts.fullscreen);
-  parts.all = h('section', { class: 'canvas', 'aria-label': t('canvas_label') }, parts.modes, parts.bar, parts.strokes, parts.masks, parts.frames, parts.sheet, parts.status, parts.file, parts.maskFile);
+  parts.all = h('section', { class: 'canvas', 'aria-label': t('canvas_label') }, parts.modes, parts.bar, parts.strokes, parts.masks, parts.frames, parts.sheet, parts.status, parts.batch = mountBatch(), parts.file, parts.maskFile);
   byId('img2img_canvas').replaceChildren(parts.all);
 }
 
 function draw() {
   if (!parts) return;
   const [, layer] = MODES[chosen.mode], { doc } = paper, painting = doc && layer;
+  const batch = chosen.mode === 'batch';
+  parts.sheet.hidden = parts.status.hidden = batch;
+  parts.batch.hidden = !batch;
   document.body.dataset.mode = chosen.mode; // what counts in a mode is shown by the style sheet
   for (const each of parts.modes.children) each.setAttribute('aria-selected', String(each.dataset.mode === chosen.mode));
   for (const [name, element] of Object.entries(parts.tools)) {
     element.hidden = !layer && !['hand', 'frame'].includes(name) || name === 'pick' && layer !== 'colour';
     element.setAttribute('aria-pressed', String(chosen.tool === name));
   }
-  parts.bar.hidden = !doc;
+  parts.bar.hidden = !doc || batch;
   parts.colour.hidden = layer !== 'colour';
   parts.colour.value = chosen.colour;
   parts.strokes.hidden = !painting || chosen.tool === 'frame';
   parts.masks.hidden = !painting || layer !== 'mask' || chosen.tool === 'frame';
-  parts.frames.hidden = !doc || chosen.tool !== 'frame';
+  parts.frames.hidden = !doc || batch || chosen.tool !== 'frame';
   for (const [name, { range, box }] of Object.entries(parts.knobs)) { range.value = chosen[name]; range.style.setProperty('--at', (chosen[name] - RANGES[name][0]) / (RANGES[name][1] - RANGES[name][0]) * 100); if (document.activeElement !== box) box.value = chosen[name]; }
   parts.pressure.checked = chosen.pressure;
   parts.blur.checked = chosen.blur;
