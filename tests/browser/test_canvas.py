@@ -19,7 +19,8 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 DROP = """([where, bytes]) => {
   const data = new DataTransfer();
   data.items.add(new File([new Uint8Array(bytes)], 'a.png', { type: 'image/png' }));
-  for (const type of ['dragenter', 'dragover', 'drop']) document.querySelector(where).dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+  const about = { dataTransfer: data, bubbles: true, cancelable: true };
+  for (const type of ['dragenter', 'dragover', 'drop']) document.querySelector(where).dispatchEvent(new DragEvent(type, about));
 }"""
 
 
@@ -295,3 +296,48 @@ def test_one_finger_draws_and_two_zoom_on_a_phone(open_page: Open, server: Serve
     after = inspect(page)
     assert after["scale"] > before * 1.5 and after["steps"] == steps
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_generate_sends_the_canvas_and_the_picture_comes_back(open_page: Open, server: Server) -> None:
+    page = open_canvas(open_page(), content=png(64, 64))
+    for field, value in (("width", 64), ("height", 64), ("steps", 4)):
+        page.fill(f"#img2img_{field} input[type=number]", str(value))
+    page.fill("#img2img_prompt textarea", "a house made over")
+    drag(page, (20, 32), (44, 32))
+    with page.expect_response(lambda answer: "/queue/join" in answer.url or "/run/" in answer.url or "/call/" in answer.url):
+        page.click("#img2img_generate")
+    expect(page.locator("#html_info_img2img pre")).to_contain_text("a house made over", timeout=60_000)
+    job = server.jobs()[-1] if server.jobs()[-1]["status"] == "done" else next(job for job in server.jobs() if job["status"] == "done")
+    request = server.get(f"jobs/{job['id']}")["request"]
+    assert request["kind"] == "img2img" and request["mode"] == "inpaint" and request["colour"] is None
+    assert picture(server, request["mask"]).getpixel((32, 32)) == 255
+    expect(page.locator("#image_buttons_img2img")).to_be_visible()
+
+
+def test_without_a_picture_the_canvas_says_what_is_missing(open_page: Open) -> None:
+    page = open_page()
+    page.click("#tab_img2img-button")
+    page.wait_for_selector("#img2img_image[data-ready]")
+    page.fill("#img2img_prompt textarea", "a house")
+    page.click("#img2img_generate")
+    expect(page.locator("#img2img_canvas .field-error")).to_be_visible()
+
+
+def test_a_batch_is_one_job_for_each_picture_with_its_mask(open_page: Open, server: Server) -> None:
+    page = open_canvas(open_page(), content=png(64, 64))
+    page.click("#img2img_batch_tab")
+    for field, value in (("width", 64), ("height", 64), ("steps", 2)):
+        page.fill(f"#img2img_{field} input[type=number]", str(value))
+    files = [{"name": f"{number}.png", "mimeType": "image/png", "buffer": png(64, 64, f"#0000{number}0")} for number in range(3)]
+    page.set_input_files("#img2img_batch_pictures", files)
+    masks = [{"name": f"{number}.jpg", "mimeType": "image/png", "buffer": png(64, 64, "white")} for number in range(2)]
+    page.set_input_files("#img2img_batch_masks", masks)
+    page.click("#img2img_generate")
+    expect(page.locator(".toast").last).to_contain_text("no mask for 2.png")
+    page.set_input_files("#img2img_batch_masks", {"name": "2.png", "mimeType": "image/png", "buffer": png(64, 64, "white")})
+    before = {job["id"] for job in server.jobs()}
+    page.click("#img2img_generate")
+    expect(page.locator(".toast").last).to_contain_text("3 of 3")
+    made = [server.wait(job["id"], "done")["request"] for job in server.jobs() if job["id"] not in before]
+    assert len({request["image"]["sha256"] for request in made}) == len(made) == 3
+    assert {request["mode"] for request in made} == {"inpaint_upload"}

@@ -43,7 +43,8 @@ def test_an_untouched_form_is_the_default_request(form: Form[Img2Img]) -> None:
 def test_ids_are_those_of_a1111_and_keys_name_the_tab(form: Form[Img2Img]) -> None:
     names = ("denoising_strength", "mask_blur", "inpainting_fill", "resize_mode", "checkpoint", "resize_by")
     assert [form.elements[name] for name in names] == [
-        "img2img_denoising_strength", "img2img_mask_blur", "img2img_inpainting_fill", "img2img_resize_mode", "setting_sd_model_checkpoint", "img2img_scale",
+        "img2img_denoising_strength", "img2img_mask_blur", "img2img_inpainting_fill", "img2img_resize_mode", "setting_sd_model_checkpoint",
+        "img2img_scale",
     ]  # fmt: skip
     assert (form.key("steps"), form.key("checkpoint")) == ("img2img/steps", "checkpoint")
 

@@ -13,6 +13,10 @@
     try { localStorage.setItem('easel.draft', JSON.stringify(draft)); } catch { /* storage is full or forbidden: the page works without it */ }
     document.dispatchEvent(new CustomEvent('easel:keep', { detail: path }));
   };
+  // One or more fields of a form are other ones now.
+  easel.note = (values, tab) => Object.values(page.forms[tab]).forEach(({ key }, index) => {
+    if (JSON.stringify(values[index]) !== JSON.stringify(key in draft ? draft[key] : easel.born[key])) easel.keep(key, values[index]);
+  });
   // Filled in by main.js; until it has loaded, what Gradio calls must not fail.
   easel.answered = (...answer) => { easel.early = answer; };
   easel.showScript = () => {};

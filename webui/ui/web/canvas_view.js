@@ -152,10 +152,10 @@ export class View {
 
   // Chequers under what is transparent.
   paintGround(context, part, by) {
-    const side = CHECK * this.ratio, x = this.x * this.ratio, y = this.y * this.ratio;
+    const side = CHECK * this.ratio, [x, y] = [Math.ceil(this.x * this.ratio), Math.ceil(this.y * this.ratio)]; // not a half pixel beyond the edge
     context.save();
     context.beginPath();
-    context.rect(x, y, this.paper.width * by, this.paper.height * by);
+    context.rect(x, y, Math.floor(this.x * this.ratio + this.paper.width * by) - x, Math.floor(this.y * this.ratio + this.paper.height * by) - y);
     context.clip();
     context.fillStyle = '#fff';
     context.fillRect(...part);
