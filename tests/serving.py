@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import httpx
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
@@ -69,6 +71,12 @@ class Server:
     def post(self, path: str, body: dict | None = None) -> dict:
         """An answer of the HTTP API."""
         return httpx.post(f"{self.url}/api/v1/{path}", json=body, timeout=30).raise_for_status().json()
+
+    def upload(self, image: Image.Image) -> dict:
+        """Put a picture into the store; its ref."""
+        content = io.BytesIO()
+        image.save(content, "PNG")
+        return httpx.post(f"{self.url}/api/v1/images", content=content.getvalue(), timeout=30).raise_for_status().json()
 
     def submit(self, **request: object) -> str:
         """Queue a small picture past the page; returns the job's id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,6 +50,26 @@ def test_the_same_request_gives_the_same_bytes(server: Server) -> None:
     assert files[0] != files[1]
     with Image.open(files[0]) as first, Image.open(files[1]) as second:
         assert first.tobytes() == second.tobytes()
+
+
+def test_a_picture_is_made_from_a_picture_and_again_from_its_file(server: Server) -> None:
+    given, mask = Image.effect_noise((96, 64), 60).convert("RGB"), Image.new("L", (96, 64))
+    mask.paste(255, (20, 20, 60, 50))
+    asked = {"kind": "img2img", "mode": "inpaint", "image": server.upload(given), "mask": server.upload(mask), "mask_blur": 0, "width": 96}
+    page = server.wait(server.submit(**asked, settings={"save_init_img": True, "save_mask": True}))
+    assert page["job"]["status"] == "done", page
+    picture = page["pictures"][0]
+    assert "Denoising strength: 0.75" in picture["infotext"]
+    path = next((server.data / "outputs" / "img2img-images").rglob(picture["name"]))
+    made, was, kept = np.asarray(Image.open(path)), np.asarray(given), np.asarray(mask) == 0
+    assert (made[kept] == was[kept]).all() and (made[~kept] != was[~kept]).any()
+    assert len(list(path.parent.glob("*-mask.png"))) == 1
+    digest = hashlib.md5(given.tobytes(), usedforsecurity=False).hexdigest()
+    assert f"Init image hash: {digest}" in picture["infotext"]
+    assert Image.open(server.data / "outputs" / "init-images" / f"{digest}.png").tobytes() == given.tobytes()
+    replayed = server.post(f"pictures/{picture['id']}/replay")["id"]
+    assert server.wait(replayed)["job"]["status"] == "done"
+    assert server.get(f"pictures/{picture['id']}/replay")["identical"]
 
 
 def test_interrupt_keeps_the_partial_picture(server: Server) -> None:

@@ -33,7 +33,8 @@ value that is not possible is named on the page and not used. “Save the form a
 def render() -> str:
     """The whole page."""
     sources = {
-        "samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "quicksettings": [CHECKPOINT_SETTING], "tabs": list(TAB_NAMES.values()),
+        "samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "image_upscalers": ["None", "Lanczos", "Nearest"],
+        "quicksettings": [CHECKPOINT_SETTING], "tabs": list(TAB_NAMES.values()),
     }
     parts = [HEAD]
     for section in describe_settings(sources):

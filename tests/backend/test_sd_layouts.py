@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tools.random_checkpoint import KINDS, family_of, write_checkpoint, write_folder, write_unet
-from webui.backend.components import Components, Frame, ModuleCall
+from webui.backend.components import Components, Frame, ModuleCall, View
 from webui.backend.device import Device
 from webui.backend.families import sd
 from webui.backend.families.ldm import to_ldm_weights
@@ -282,14 +282,14 @@ def test_the_model_is_asked_what_it_predicts_where_nobody_says(tmp_path: Path) -
 def test_what_stands_in_for_a_picture(tmp_path: Path) -> None:
     """Inpainting: a mask that is everywhere, then a grey picture's latents; editing: nothing."""
     inpainting = _load(write_checkpoint(tmp_path / "i.safetensors", TINIES["sd1-inpainting"], 5), "sd1")
-    blank = inpainting.blank(inpainting.autoencoder, 8, 12)
+    blank = inpainting.look(inpainting.autoencoder, View(8, 12))
     assert blank is not None and blank.shape == (1, 5, 8, 12) and (blank[:, 0] == 1).all()
     assert torch.equal(blank[:, 1:], inpainting.autoencoder.encode(torch.zeros(1, 3, 64, 96)))
     edit = _load(write_checkpoint(tmp_path / "e.safetensors", TINIES["sd1-edit"], 5), "sd1")
-    blank = edit.blank(edit.autoencoder, 8, 12)
+    blank = edit.look(edit.autoencoder, View(8, 12))
     assert blank is not None and blank.shape == (1, 4, 8, 12) and not blank.any()
     plain = _load(write_checkpoint(tmp_path / "p.safetensors", TINIES["sd1"], 5), "sd1")
-    assert plain.blank(plain.autoencoder, 8, 12) is None
+    assert plain.look(plain.autoencoder, View(8, 12)) is None
 
 
 @pytest.mark.parametrize(

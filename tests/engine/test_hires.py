@@ -14,9 +14,10 @@ from tests.engine.test_plan import CHECKPOINT
 from webui.backend.parts import ModelChoice
 from webui.engine.cancel import CancelToken
 from webui.engine.hires import cost_of
+from webui.engine.pixels import to_pixels
 from webui.engine.plan import Enlarge, Plan, make_plan, timing_of
 from webui.engine.steps.postprocess import to_image
-from webui.engine.steps.upscale import cut, enlarge_images, enlarge_latents, posterior_seed, to_pixels, upscale_image
+from webui.engine.steps.upscale import cut, enlarge_images, enlarge_latents, posterior_seed, upscale_image
 from webui.engine.tables import UPSCALERS, register_tables
 from webui.engine.tools import RunTools, Step
 from webui.plugins.registry import Registries
@@ -304,9 +305,9 @@ def test_a_copy_of_the_first_pass_is_made_when_asked(generate) -> None:
     plain = generate()[0].image.tobytes()
     for upscaler in ("Latent", "Lanczos"):
         one = generate(tools, **HIRES, hr_upscaler=upscaler)[0]
-        assert one.before is not None and one.before.tobytes() == plain
+        assert [(ending, image.tobytes()) for ending, image in one.companions] == [("before-highres-fix", plain)]
         assert one.image.tobytes() == generate(**HIRES, hr_upscaler=upscaler)[0].image.tobytes()
-    assert generate(**HIRES, hr_upscaler="Lanczos")[0].before is None
+    assert generate(**HIRES, hr_upscaler="Lanczos")[0].companions == ()
 
 
 def test_a_finished_picture_stands_for_the_first_pass(generate, pixels) -> None:

@@ -11,7 +11,7 @@ import torch
 from webui.backend.families.sd_modules import scaled_linear_alphas
 from webui.engine.brownian import BrownianPath
 from webui.engine.course import load_function, make_course, make_table, sampler_options
-from webui.engine.faces import MaskedNetwork
+from webui.engine.faces import HardMask, MaskedNetwork
 from webui.engine.plan import Pass
 from webui.engine.rng import BatchNoise, Variation, slerp
 from webui.engine.samplers.contract import Guided
@@ -138,7 +138,7 @@ def test_strength_zero_with_exact_steps_is_refused() -> None:
 def test_a_mask_keeps_the_picture() -> None:
     picture, keep = torch.full((1, 4, 8, 8), 2.0), torch.zeros(4, 8, 8)
     keep[:, :4] = 1
-    guided = MaskedNetwork(Gaussian(), picture, keep).x0(torch.zeros(1, 4, 8, 8), torch.tensor(1.0))
+    guided = MaskedNetwork(Gaussian(), HardMask(picture, keep)).x0(torch.zeros(1, 4, 8, 8), torch.tensor(1.0))
     assert torch.equal(guided.value[..., :4, :], picture[..., :4, :])
     assert torch.equal(guided.value[..., 4:, :], Gaussian().x0(torch.zeros(1, 4, 4, 8), torch.tensor(1.0)).value)
 

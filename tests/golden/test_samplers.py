@@ -10,7 +10,7 @@ from tests.golden import vectors
 from webui.backend.components import ModuleCall
 from webui.engine.conditioning import Conditioning, Line, Timeline
 from webui.engine.course import Course, load_function, make_course, make_table, sampler_options, skip_rules
-from webui.engine.faces import MaskedNetwork, make_network
+from webui.engine.faces import HardMask, MaskedNetwork, make_network
 from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass, Plan, make_plan
 from webui.engine.rng import BatchNoise, Variation
@@ -127,11 +127,12 @@ def test_sampler_runs_as_in_a1111(case: dict) -> None:
         y0, y1, x0, x1 = case["mask"]
         keep = torch.ones(case["shape"])
         keep[:, y0:y1, x0:x1] = 0
-        network = masked = MaskedNetwork(network, picture, keep)
+        masked = HardMask(picture, keep)
+        network = MaskedNetwork(network, masked)
     result = load_function(part.sampler.function)(
         network, x, course.levels, later_noise(noise, part, course), sampler_options(part, table, settings), lambda *step: None,
     )
-    result = masked.blend(result) if masked else result
+    result = masked.finish(result) if masked else result
 
     worst = np.abs(result.numpy() - arrays[f"{case['id']}/out"]).max()
     assert worst <= max(BROWNIAN_TOLERANCE if part.sampler.brownian else TOLERANCE, 2 * case["float64_max_abs_diff"])

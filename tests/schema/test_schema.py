@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from webui.schema.base import Frozen
 from webui.schema.errors import field_errors
 from webui.schema.event import CatalogChanged, EventAdapter, Progress
-from webui.schema.generation import GenerationRequest, HashCheckpoint, ImageRef, RequestAdapter, Txt2Img
+from webui.schema.generation import GenerationRequest, HashCheckpoint, ImageRef, Txt2Img
 from webui.schema.job import lane_of
 from webui.schema.model import Checkpoint
+from webui.schema.request import RequestAdapter
 from webui.schema.widgets import Slider, TextBox, widget_of
 
 

@@ -13,7 +13,8 @@ from webui.schema.settings import Settings
 from webui.schema.widgets import widget_of
 
 SOURCES = {
-    "samplers": ["Euler"], "schedulers": ["Karras"], "vaes": ["Automatic", "None"], "quicksettings": ["sd_model_checkpoint"], "tabs": ["txt2img"],
+    "samplers": ["Euler"], "schedulers": ["Karras"], "vaes": ["Automatic", "None"], "image_upscalers": ["None"],
+    "quicksettings": ["sd_model_checkpoint"], "tabs": ["txt2img"],
 }
 WORDS = Path(__file__).parents[2] / "webui" / "ui" / "web" / "i18n" / "settings"
 PLACED = [key for section in SECTIONS for key in section.settings]

@@ -233,7 +233,7 @@ def test_a_grid_waits_too(desk: Desk, saving: Saving) -> None:
 
 def test_the_copy_before_hires_waits_with_its_picture(desk: Desk, saving: Saving) -> None:
     before = Image.effect_noise((32, 32), 40).convert("RGB")
-    record = desk.save(Saving(saving.job, "0", replace(saving.picture, before=before)))
+    record = desk.save(Saving(saving.job, "0", replace(saving.picture, companions=(("before-highres-fix", before),))))
     assert record.pending and len(desk.drafts()) == 2 and not (desk.folder / "outputs").exists()
     desk.open().resume().result(10)
     assert len(desk.drafts()) == 2  # neither is a stray

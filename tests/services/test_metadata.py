@@ -21,6 +21,7 @@ from webui.engine.tables import SAMPLERS, SCHEDULES, UPSCALERS, register_tables
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.metadata import Metadata
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
@@ -442,7 +443,23 @@ def test_sizes_of_the_oldest_hires_fix_come_back() -> None:
 
 def test_a_denoising_strength_alone_is_that_of_img2img() -> None:
     found = read_metadata(f"{LINE}, Denoising strength: 0.4".encode(), KNOWN).request
-    assert found is not None and not found.enable_hr and found.denoising_strength == 0.4
+    assert isinstance(found, Img2Img) and (found.denoising_strength, found.mode, found.image) == (0.4, "img2img", None)
+
+
+def test_a_line_of_inpainting_is_read_whole() -> None:
+    tail = (
+        "Denoising strength: 0.4, Soft inpainting enabled: True, Soft inpainting schedule bias: 2, Soft inpainting difference contrast: 3, "
+        "Mask mode: Inpaint not masked, Mask blur: 9, Inpaint area: Only masked, Masked area padding: 48, Masked content: latent noise, "
+        "Noise multiplier: 0.9, Conditional mask weight: 0.5, Resize mode: Resize and fill, Init image hash: abc"
+    )
+    found = read_metadata(f"{LINE}, {tail}".encode(), KNOWN)
+    request = found.request
+    assert isinstance(request, Img2Img) and request.mode == "inpaint" and request.inpainting_mask_invert and request.inpaint_full_res
+    assert (request.mask_blur, request.inpaint_full_res_padding, request.inpainting_fill) == (9, 48, "latent noise")
+    assert (request.soft_inpainting, request.soft_power, request.soft_contrast, request.resize_mode) == (True, 2.0, 3.0, "Resize and fill")
+    assert request.settings == {"initial_noise_multiplier": 0.9, "inpainting_mask_weight": 0.5}
+    assert not any("Not used" in comment for comment in found.comments)
+    assert found.values["mask_blur"] == 9 and found.values["mode"] == "inpaint" and found.values["enable_hr"] is False
 
 
 def test_an_upscaler_that_is_not_here_is_named() -> None:

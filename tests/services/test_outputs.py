@@ -226,7 +226,7 @@ def test_a_grid_holds_the_pictures_in_order(outputs: Outputs, saving: Saving, jo
 
 
 def test_the_copy_of_the_first_pass_lies_beside_the_picture(outputs: Outputs, saving: Saving, library: Library) -> None:
-    picture = replace(saving.picture, before=Image.new("RGB", (32, 32), "blue"))
+    picture = replace(saving.picture, companions=(("before-highres-fix", Image.new("RGB", (32, 32), "blue")),))
     record = save(outputs, replace(saving, picture=picture))
     copy, whole = sorted(Path(record.path).parent.glob("*.png"))
     assert (copy.name, whole.name) == ("00000-10-before-highres-fix.png", "00001-10.png")

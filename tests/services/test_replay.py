@@ -13,9 +13,10 @@ from webui import __version__
 from webui.engine.cancel import CancelToken
 from webui.schema.errors import Cancelled, ConflictError, NotFoundError, RequestError
 from webui.schema.event import PictureSaved, Progress, ReplayDone
-from webui.schema.generation import Replay, Txt2Img
+from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
 from webui.schema.metadata import Metadata
+from webui.schema.request import Replay
 from webui.schema.result import PictureRecord
 from webui.schema.settings import MachineSettings
 from webui.services.infotext.files import read_metadata

@@ -19,9 +19,10 @@ from webui.api.model_routes import add_models
 from webui.schema.base import Frozen
 from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.event import Snapshot
-from webui.schema.generation import Hires, ImageRef, Txt2Img
+from webui.schema.generation import Hires, ImageRef
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint, Suggestions
+from webui.schema.request import PictureBody
 from webui.schema.result import ReplayReport
 from webui.schema.settings import Settings
 from webui.schema.style import Style, StyleName
@@ -106,7 +107,7 @@ async def _stream(studio: Studio) -> AsyncIterator[str]:
 
 def _add_jobs(router: APIRouter, studio: Studio) -> None:
     @router.post("/jobs", status_code=201)
-    def submit(request: Txt2Img, repeat: bool = False) -> dict[str, Any]:
+    def submit(request: PictureBody, repeat: bool = False) -> dict[str, Any]:
         job = studio.submit(request, repeat)
         return {"id": job.id, "lane": job.lane, "position": job.position}
 

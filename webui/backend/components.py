@@ -101,9 +101,26 @@ def describe_nothing(pooled: Tensor | None, frame: Frame) -> Mapping[str, Tensor
     return {}
 
 
-def blank_nothing(autoencoder: Autoencoder, height: int, width: int) -> None:
+@dataclass(frozen=True)
+class View:
+    """What a denoiser that also looks at a picture could be shown. Height and width in latent cells; without a picture there is none to begin
+    with."""
+
+    height: int
+    width: int
+    picture: Tensor | None = None
+    """(1, 3, 8 height, 8 width) in [-1, 1]."""
+
+    mask: Tensor | None = None
+    """(1, 1, 8 height, 8 width), 0 … 1: what is made anew; None = everything."""
+
+    mask_weight: float = 1.0
+    """How much of what is masked is hidden from the model."""
+
+
+def look_at_nothing(autoencoder: Autoencoder, view: View) -> None:
     """For families whose denoiser sees the latents only."""
-    del autoencoder, height, width
+    del autoencoder, view
 
 
 
@@ -143,8 +160,8 @@ class Components:
     describe: Callable[[Tensor | None, Frame], Mapping[str, Tensor]] = describe_nothing
     """`ModuleCall.added` of one row, from its pooled vector (width,) and the picture's frame."""
 
-    blank: Callable[[Autoencoder, int, int], Tensor | None] = blank_nothing
-    """What a denoiser that also looks at a picture gets when there is none: (1, its further channels, height, width in latent cells)."""
+    look: Callable[[Autoencoder, View], Tensor | None] = look_at_nothing
+    """What a denoiser that also looks at a picture gets: (1, its further channels, height, width in latent cells). Raises `ModelError`."""
 
     zero_negative: bool = False
     """An empty negative prompt is all zeros instead of the encoding of nothing."""

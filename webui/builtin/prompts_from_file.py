@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from webui.sdk import Checkbox, Dropdown, Params, Registries, RequestError, Run, Script, TextBox, Txt2Img, hookimpl
+from webui.sdk import Checkbox, Dropdown, Params, PictureRequest, Registries, RequestError, Run, Script, TextBox, hookimpl
 
 OPTIONS = {
     "prompt": "prompt", "negative_prompt": "negative_prompt", "steps": "steps", "cfg_scale": "cfg_scale", "seed": "seed", "width": "width",
@@ -32,7 +32,7 @@ class PromptsFromFile(Script[PromptParams]):
     title = "Prompts from file or textbox"
     Params = PromptParams
 
-    def run(self, run: Run, request: Txt2Img, params: PromptParams) -> None:
+    def run(self, run: Run, request: PictureRequest, params: PromptParams) -> None:
         """One child per line. All lines are read before the first is run, so a mistake in the last one costs nothing."""
         children = list(make_requests(request.revise(script="", ext={}), params))
         if not children:
@@ -42,7 +42,7 @@ class PromptsFromFile(Script[PromptParams]):
             run.generate(child, f"line-{number + 1}")
 
 
-def make_requests(request: Txt2Img, params: PromptParams) -> Iterator[Txt2Img]:
+def make_requests(request: PictureRequest, params: PromptParams) -> Iterator[PictureRequest]:
     """The request of each line that is not empty. Raises `RequestError` naming the line."""
     seed = request.seed
     for number, line in enumerate(params.text.splitlines(), start=1):

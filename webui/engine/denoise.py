@@ -43,7 +43,7 @@ def denoise(
     def step(number: int, level: Tensor, x: Tensor, x0: Tensor) -> None:
         nonlocal last
         last = x0
-        on_step(min(number + 1, part.steps), x0)
+        on_step(min(number + 1, part.done), x0)
         if cancel.stop:
             raise _Stopped
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -38,25 +39,49 @@ class ConsistencyNetwork:
         return self._network.eps(x, t, ahead=ahead)
 
 
+class Keeping(Protocol):
+    """How a picture's latents are kept while others are made anew."""
+
+    def blend(self, x: Tensor, level: Tensor) -> Tensor:
+        """x (batch, channels, h, w) with the picture where it is kept, at a noise level."""
+        ...
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The same when all steps are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class HardMask:
+    """Keeps the picture where `keep` is 1 (0 … 1, broadcast over x), at every level alike."""
+
+    picture: Tensor
+    keep: Tensor
+
+    def blend(self, x: Tensor, level: Tensor) -> Tensor:
+        """See `Keeping.blend`."""
+        return self.finish(x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """See `Keeping.finish`."""
+        return x * (1 - self.keep) + self.picture * self.keep
+
+
 class MaskedNetwork:
-    """Keeps a picture's latents where `keep` is 1 (0 … 1, broadcast over x). The sigma face mixes them into the answer, the timestep face mixes
-    the clean picture into the question: so does A1111, and pictures depend on it."""
+    """Keeps a picture's latents. The sigma face mixes them into the answer, the timestep face mixes the clean picture into the question: so does
+    A1111, and pictures depend on it."""
 
-    def __init__(self, network: Network, picture: Tensor, keep: Tensor) -> None:
-        self._network, self._picture, self._keep = network, picture, keep
-
-    def blend(self, x: Tensor) -> Tensor:
-        """x with the picture where it is kept."""
-        return x * (1 - self._keep) + self._picture * self._keep
+    def __init__(self, network: Network, keeping: Keeping) -> None:
+        self._network, self._keeping = network, keeping
 
     def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`."""
         guided = self._network.x0(x, sigma, ahead=ahead)
-        return replace(guided, value=self.blend(guided.value))
+        return replace(guided, value=self._keeping.blend(guided.value, sigma))
 
     def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.eps`."""
-        return self._network.eps(self.blend(x), t, ahead=ahead)
+        return self._network.eps(self._keeping.blend(x, t), t, ahead=ahead)
 
 
 class RefinedNetwork:
@@ -89,11 +114,12 @@ class RefinedNetwork:
 def make_network(
     part: Pass, denoise: Denoise, table: SigmaTable, conditioning: Conditions, skip: SkipRules, *, batched: bool = True,
     dtype: torch.dtype = torch.float32, prediction: Prediction = "epsilon", hooks: PassHooks | None = None, picture: Tensor | None = None,
-    calls: int = 0,
+    calls: int = 0, keeping: Keeping | None = None,
 ) -> Network:
     """The guided network of a pass, as its sampler needs it. A consistency model's answer is taken as epsilon whatever the model predicts, as in
-    A1111. `picture` is what a model that looks at one gets besides the latents; `calls`: model calls of the pass before."""
-    guidance = Guidance(part.guidance, batched, skip, part.cfg_rescale)
+    A1111. `picture` is what a model that looks at one gets besides the latents; `calls`: model calls of the pass before; `keeping`: what stays of the
+    picture it began with."""
+    guidance = Guidance(part.guidance, batched, skip, part.cfg_rescale, part.picture_cfg)
     consistency = part.sampler.consistency
     network: Network = GuidedNetwork(
         denoise, table, conditioning, guidance, dtype=dtype, prediction="epsilon" if consistency else prediction, hooks=hooks,
@@ -101,7 +127,7 @@ def make_network(
     )
     if consistency:
         network = ConsistencyNetwork(network, table)
-    return network
+    return network if keeping is None else MaskedNetwork(network, keeping)
 
 
 def _each(guided: Guided, change: Callable[[Tensor], Tensor]) -> Guided:

@@ -12,24 +12,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from webui.backend.components import Components
+from webui.backend.components import Components, View
 from webui.backend.manager import ModelManager
 from webui.backend.offload import set_tiling
 from webui.backend.parts import ModelChoice, Shelf
 from webui.engine.course import Course, make_course, make_table, refiner_due, sampler_options, skip_rules
 from webui.engine.denoise import Denoised, denoise
-from webui.engine.faces import RefinedNetwork, make_network
+from webui.engine.faces import Keeping, RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, within_memory, work_of
+from webui.engine.img2img import INIT_HASH
 from webui.engine.models import Lend, Models
+from webui.engine.pixels import FACTOR
 from webui.engine.plan import Batch, Pass, Plan, prompt_fields, timing_of
 from webui.engine.preview import Previewer, PreviewRun
 from webui.engine.prompt.reading import read_prompts
 from webui.engine.report import Reporter
 from webui.engine.samplers.contract import Network
+from webui.engine.source import Source, open_source
 from webui.engine.step_hooks import POINTS, PassHooks
 from webui.engine.steps.decode import check_latents, develop
 from webui.engine.steps.encode import PromptCache, encode
-from webui.engine.steps.latents import FACTOR, batch_noise, first_latents, later_noise
+from webui.engine.steps.latents import batch_noise, first_latents, later_noise
+from webui.engine.steps.source import Beginning
 from webui.engine.steps.upscale import enlarge, posterior_seed
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
@@ -37,6 +41,9 @@ from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
 
 log = logging.getLogger(__name__)
+
+BEFORE_HIRES = "before-highres-fix"
+"""How the name of a copy of the first pass ends."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,9 @@ class Run:
     hearing: Hearing | None
     """Plugins that listen inside the loop, or None."""
 
+    source: Source | None = None
+    """The picture it begins with."""
+
     def take(self, checkpoint: Checkpoint | None, batch: Batch, part: Pass | None = None, step: int = 0) -> Components:
         """The model of this checkpoint (None: the plan's) from now on."""
         return self.models.take(choice_of(self.plan, checkpoint, self.shop), lambda: self.report("loading", batch, part, step))
@@ -96,10 +106,13 @@ def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> Mode
 
 
 def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iterator[Picture]:
-    report = Reporter(plan, tools)
+    report, source = Reporter(plan, tools), open_source(plan, tools)
+    keep_original = source is not None and tools.settings.save_init_img
+    if source is not None and keep_original:
+        plan = replace(plan, extras=(*plan.extras, (INIT_HASH, source.digest)))
     hearing = shop.host.listen(*POINTS) if shop.host else None
     with Models(_lender(plan, shop, tools, fitted)) as models:
-        run = Run(plan, models, shop, tools, report, hearing)
+        run = Run(plan, models, shop, tools, report, hearing, source)
         for batch in plan.batches:
             if tools.finished.issuperset(range(batch.first, batch.first + len(batch.seeds))):
                 continue
@@ -110,11 +123,14 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
                 continue
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
-                image = develop(models.now, latents, tools.vae_notice)
-                index = batch.first + number
+                image, index = develop(models.now, latents, tools.vae_notice), batch.first + number
+                beside = ((BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
+                if source is not None:
+                    image, beside = source.finish(image, latents, number)
                 if shop.host is not None:
                     image = shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
-                yield Picture(image, plan, index, canvas.denoised.partial, canvas.before[number] if canvas.before else None)
+                original = source.original if source is not None and keep_original else None
+                yield Picture(image, plan, index, canvas.denoised.partial, beside, original)
             if canvas.denoised.partial and tools.cancel.interrupted:
                 return
 
@@ -140,14 +156,19 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
     canvas: Canvas | None = None
     for part in run.plan.todo:
         start = None
-        if part.enlarge is not None:
+        if run.source is not None and part.begin is not None:
+            components = run.take(part.checkpoint, batch, part)
+            run.report("encoding", batch, part)
+            start = run.source.begin(components)
+        elif part.enlarge is not None:
             run.report("upscaling", batch, part)
-            given, wanted = run.plan.request.firstpass_image, run.tools.settings.save_images_before_highres_fix
-            before = canvas.denoised.latents if canvas else run.tools.open_image(given) if given else None
+            given, wanted = run.plan.firstpass, run.tools.settings.save_images_before_highres_fix
+            before = canvas.denoised.latents if canvas else run.tools.open_image(given).convert("RGB") if given else None
             assert before is not None  # `Plan.todo` leaves the first pass out only where a picture stands for it
             seed = posterior_seed(batch.seeds, run.tools.settings.randn_source) if canvas else None
             models = (lambda: run.models.now), partial(run.take, part.checkpoint, batch, part)
-            start, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            latents, images = enlarge(models, part.enlarge, before, show=wanted, seed=seed, tell=run.tools.vae_notice)
+            start = Beginning(latents)
             canvas = canvas and replace(canvas, before=images if wanted else ())
         denoised = _sample(run, batch, part, start)
         if denoised is None:
@@ -159,7 +180,7 @@ def _paint(run: Run, batch: Batch) -> Canvas | None:
 
 
 @torch.inference_mode()
-def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoised | None:
+def _sample(run: Run, batch: Batch, part: Pass, start: Beginning | None) -> Denoised | None:
     """Latents → denoise, for one pass of a batch. None when it was stopped before its first step was finished."""
     components, tools, settings = run.take(part.checkpoint, batch, part), run.tools, run.tools.settings
     table = make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr)
@@ -168,14 +189,16 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
     noise = batch_noise(components, batch, part, run.plan.request, settings)
     previews = run.shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
     del components  # a refiner may take its place, and then nobody should hold it
-    network = _network(run, batch, part, course, hooks)
+    keeping = run.source.keeping(start) if run.source is not None and start is not None else None
+    make = partial(_network, run, batch, part, course, hooks, keeping)
+    network = make()
     if part.refine is not None:
         refiner = part.refine.checkpoint
 
         def follow(calls: int) -> Network:
             done = min(calls // (2 if part.sampler.second_order else 1), part.steps)
             run.take(refiner, batch, part, done)
-            return _network(run, batch, part, course, hooks, calls)
+            return make(calls)
 
         network = RefinedNetwork(network, refiner_due(part, table, course), follow)
 
@@ -185,7 +208,8 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
             previews.offer(step, x0)
 
     run.report("sampling", batch, part)
-    latents = first_latents(noise, course, start, settings.img2img_extra_noise)
+    strength = settings.initial_noise_multiplier if part.begin is not None else 1.0
+    latents = first_latents(noise, course, start.latents if start else None, settings.img2img_extra_noise, strength)
     try:
         denoised = denoise(
             part, network, latents, course.levels, later_noise(noise, part, course), cancel=tools.cancel, on_step=on_step,
@@ -195,10 +219,14 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Tensor | None) -> Denoise
         _end(previews)
     if denoised is not None:
         check_latents(denoised.latents)
+        if keeping is not None:
+            denoised = replace(denoised, latents=keeping.finish(denoised.latents))
     return denoised
 
 
-def _network(run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHooks | None, calls: int = 0) -> Network:
+def _network(
+    run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHooks | None, keeping: Keeping | None, calls: int = 0,
+) -> Network:
     """Encode, and the guided network of the model at work; `calls`: those that another model has made of this pass."""
     components, settings = run.models.now, run.tools.settings
     if not calls:
@@ -211,8 +239,15 @@ def _network(run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHook
     return make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
-        picture=components.blank(components.autoencoder, part.height // FACTOR, part.width // FACTOR), calls=calls,
+        picture=_view(run, components, part), calls=calls, keeping=keeping,
     )
+
+
+def _view(run: Run, components: Components, part: Pass) -> Tensor | None:
+    """What a model that looks at a picture gets to see."""
+    if run.source is not None:
+        return run.source.look(components)
+    return components.look(components.autoencoder, View(part.height // FACTOR, part.width // FACTOR))
 
 
 def _end(previews: PreviewRun | None) -> None:

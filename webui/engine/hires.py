@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import SIDE_LIMIT, Hires, Txt2Img
+from webui.schema.request import PictureRequest
 from webui.schema.settings import PictureSettings
 
 CELL = 8
@@ -115,6 +116,11 @@ def hires_extras(
         ("Hires upscaler", request.hr_upscaler),
     )
     return tuple((key, value) for key, value in fields if value or key == "Denoising strength" or (value is not None and key.endswith("prompt")))
+
+
+def second_pass(request: PictureRequest) -> Txt2Img | None:
+    """The request, when it asks for a second pass."""
+    return request if isinstance(request, Txt2Img) and request.enable_hr else None
 
 
 def cost_of(request: Txt2Img) -> float:

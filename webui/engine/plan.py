@@ -10,15 +10,18 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from webui.engine.hires import HiresSize, check_hires, hires_extras, size_of
+from webui.engine import img2img
+from webui.engine.hires import HiresSize, check_hires, cost_of, hires_extras, second_pass, size_of
 from webui.engine.prompt.reading import check_prompt
 from webui.engine.prompt.schedule import Timing
 from webui.engine.prompt.styles import apply_styles
 from webui.engine.sampling_extras import sampling_extras, seed_extras
 from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
-from webui.schema.generation import Txt2Img
+from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.model import Checkpoint, ModelFile
+from webui.schema.request import PictureRequest
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 
@@ -64,8 +67,15 @@ class Pass:
 
     cfg_rescale: float = 0.0
     """See `Guidance.rescale`."""
+
+    picture_cfg: float = 1.0
+    """See `Guidance.picture`."""
+
     enlarge: Enlarge | None = None
-    """A second pass begins like this; None = at noise of its own."""
+    """A second pass begins like this; None = at noise of its own, or with `begin`."""
+
+    begin: img2img.Begin | None = None
+    """It begins with the request's own picture."""
 
     calls_before: int | None = None
     """Calls of the pass before, which times in prompts are counted from in a second pass."""
@@ -77,14 +87,20 @@ class Pass:
 
     @property
     def guidance(self) -> float:
-        """The CFG scale the network works with. A sampler that divides it needs the negative prompt always, so for it that is never exactly 1."""
+        """The CFG scale the network works with. A sampler that divides it needs the negative prompt always, so for it that is never exactly 1; nor
+        for a model that holds on to a picture."""
         scaled = self.cfg / self.sampler.cfg_divisor
-        return math.nextafter(1.0, 2.0) if scaled == 1.0 and self.cfg != 1.0 else scaled
+        return math.nextafter(1.0, 2.0) if scaled == 1.0 and (self.cfg != 1.0 or self.picture_cfg != 1.0) else scaled
 
     @property
     def told_size(self) -> tuple[int, int]:
         """Width and height as SDXL is told them: in a second pass what is enlarged to, also when some of it is cut."""
         return (self.width, self.height) if self.enlarge is None else (self.enlarge.width, self.enlarge.height)
+
+    @property
+    def done(self) -> int:
+        """Steps that are really done."""
+        return self.steps if self.strength is None else img2img_steps(self.steps, self.strength, exactly=self.exact_steps)[1] + 1
 
     @property
     def calls(self) -> int:
@@ -115,7 +131,7 @@ class Batch:
 class Plan:
     """A request with everything resolved. `request.seed` is the seed used, never -1; `request.subseed` likewise when it has a strength."""
 
-    request: Txt2Img
+    request: PictureRequest
     checkpoint: Checkpoint
     sampler: SamplerSpec
     schedule: ScheduleSpec | None
@@ -137,7 +153,12 @@ class Plan:
     @property
     def todo(self) -> tuple[Pass, ...]:
         """The passes to carry out: not the first when a finished picture stands for it."""
-        return self.passes[1:] if self.request.firstpass_image else self.passes
+        return self.passes[1:] if self.firstpass else self.passes
+
+    @property
+    def firstpass(self) -> ImageRef | None:
+        """The finished picture that stands for the first pass."""
+        return self.request.firstpass_image if isinstance(self.request, Txt2Img) else None
 
     @property
     def others(self) -> tuple[Checkpoint, ...]:
@@ -166,13 +187,13 @@ def draw_seed() -> int:
 
 
 def make_plan(
-    request: Txt2Img, checkpoint: Checkpoint, registries: Registries, random_seed: Callable[[], int] = draw_seed,
+    request: PictureRequest, checkpoint: Checkpoint, registries: Registries, random_seed: Callable[[], int] = draw_seed,
     settings: PictureSettings | None = None, find: Find = no_other,
 ) -> Plan:
     """Resolve a request. `find` gives the further checkpoints that it names. Raises `RequestError` at the field of a name that does not exist, or
     that makes the second pass impossible."""
     settings = settings or PictureSettings()
-    check_hires(request, registries, settings)
+    check_kind(request, registries, settings)
     sampler = registries.samplers.get(request.sampler, field="sampler")
     schedule = _schedule(request.scheduler, sampler, registries)
     if request.seed == -1:
@@ -184,7 +205,8 @@ def make_plan(
     seeds = tuple(request.seed + (0 if request.subseed_strength else number) for number in numbers)
     subseeds = tuple(request.subseed + number for number in numbers) if request.subseed_strength else ()
     prompts, negatives = ((text,) * size for text in apply_styles(request.prompt, request.negative_prompt, request.style_texts))
-    hires = tuple((text,) * size for text in hires_prompts(request)) if request.enable_hr else ()
+    larger = second_pass(request)
+    hires = tuple((text,) * size for text in hires_prompts(larger)) if larger else ()
     batches = tuple(
         Batch(first, prompts, negatives, seeds[first : first + size], subseeds[first : first + size], *hires)
         for first in range(0, count * size, size)
@@ -193,12 +215,14 @@ def make_plan(
     further = further_checkpoints(request, find)
     other = further.get("refiner_checkpoint")
     refine = Refine(other, request.refiner_switch_at, settings.refiner_switch_by_sample_steps) if other else None
-    if not request.enable_hr:
-        only = replace(only, refine=refine)
-        extras = (*seed_extras(request, subseeds), *sampling_extras(only, settings), *refiner_extras(only.refine, request, settings))
+    if larger is None:
+        only, own = replace(only, refine=refine), ()
+        if isinstance(request, Img2Img):
+            only, own = _with_picture(only, request, checkpoint, registries, settings), img2img.source_extras(request, checkpoint, settings)
+        extras = (*seed_extras(request, subseeds), *own, *sampling_extras(only, settings), *refiner_extras(only.refine, request, settings))
         return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
-    sizes = size_of(request, settings)
-    first, second = _two_passes(request, only, sizes, registries)
+    sizes = size_of(larger, settings)
+    first, second = _two_passes(larger, only, sizes, registries)
     first = replace(first, refine=refine if settings.hires_fix_refiner_pass != "second pass" else None)
     second = replace(
         second, refine=refine if settings.hires_fix_refiner_pass != "first pass" else None,
@@ -206,7 +230,7 @@ def make_plan(
     )
     differing = [texts[0] if texts[0] != base else None for texts, base in zip(hires, (prompts[0], negatives[0]), strict=True)]
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
-    fields = hires_extras(request, sizes, (differing[0], differing[1]), label, second.checkpoint and second.checkpoint.short_title)
+    fields = hires_extras(larger, sizes, (differing[0], differing[1]), label, second.checkpoint and second.checkpoint.short_title)
     extras = dict((
         *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
         *refiner_extras(refine, request, settings),
@@ -214,22 +238,49 @@ def make_plan(
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (first, second), batches, tuple(extras.items()))
 
 
-def further_checkpoints(request: Txt2Img, find: Find) -> dict[str, Checkpoint]:
+def _with_picture(only: Pass, request: Img2Img, checkpoint: Checkpoint, registries: Registries, settings: PictureSettings) -> Pass:
+    """The one pass of img2img."""
+    width, height = img2img.size_of(request)
+    return replace(
+        only, width=width, height=height, strength=request.denoising_strength, exact_steps=settings.img2img_fix_steps,
+        begin=img2img.Begin(request, img2img.upscaler_of(settings, registries)),
+        picture_cfg=request.image_cfg_scale if checkpoint.variant == "edit" else 1.0,
+    )
+
+
+def check_kind(request: PictureRequest, registries: Registries, settings: PictureSettings) -> None:
+    """Raises `RequestError` at the field that makes this kind of request impossible."""
+    if isinstance(request, Img2Img):
+        img2img.check_source(request, registries.samplers.get(request.sampler, field="sampler"), settings)
+        img2img.upscaler_of(settings, registries)
+    else:
+        check_hires(request, registries, settings)
+
+
+def steps_of(request: PictureRequest) -> float:
+    """What a picture costs, in steps of the first pass: told before its settings are known."""
+    if isinstance(request, Img2Img):
+        return float(img2img_steps(request.steps, request.denoising_strength, exactly=False)[1] + 1)
+    return cost_of(request)
+
+
+def further_checkpoints(request: PictureRequest, find: Find) -> dict[str, Checkpoint]:
     """The checkpoints beside the first that a request uses, by the field that names them. Raises `RequestError` there."""
     if request.enable_refiner and not request.refiner_checkpoint:
         hint = "Choose one, or switch the refiner off."
         raise RequestError("The refiner is on, but no checkpoint is chosen for it.", field="refiner_checkpoint", hint=hint)
-    used = {"refiner_checkpoint": request.enable_refiner, "hr_checkpoint_name": request.enable_hr and bool(request.hr_checkpoint_name)}
+    larger = second_pass(request)
+    used = {"refiner_checkpoint": request.enable_refiner, "hr_checkpoint_name": larger is not None and bool(larger.hr_checkpoint_name)}
     return {name: find(getattr(request, name), name) for name, on in used.items() if on}
 
 
-def refiner_extras(refine: Refine | None, request: Txt2Img, settings: PictureSettings) -> tuple[tuple[str, object], ...]:
+def refiner_extras(refine: Refine | None, request: PictureRequest, settings: PictureSettings) -> tuple[tuple[str, object], ...]:
     """A1111's fields of the refiner, in its order."""
     if refine is None:
         return ()
     by_steps = (("Refiner switch by sampling steps", True),) if refine.by_steps else ()
     where = settings.hires_fix_refiner_pass
-    hires = (("Hires refiner", where),) if request.enable_hr and where != "second pass" else ()
+    hires = (("Hires refiner", where),) if second_pass(request) and where != "second pass" else ()
     return (*by_steps, *hires, ("Refiner", refine.checkpoint.short_title), ("Refiner switch at", refine.at))
 
 
@@ -244,9 +295,9 @@ def timing_of(part: Pass, settings: PictureSettings) -> Timing:
     return Timing(first, second, old=settings.use_old_scheduling)
 
 
-def prompt_fields(request: Txt2Img, part: Pass) -> tuple[str, str]:
+def prompt_fields(request: PictureRequest, part: Pass) -> tuple[str, str]:
     """The fields that the prompts of a pass were written in."""
-    if part.enlarge is None:
+    if part.enlarge is None or not isinstance(request, Txt2Img):
         return "prompt", "negative_prompt"
     return "hr_prompt" if request.hr_prompt else "prompt", "hr_negative_prompt" if request.hr_negative_prompt else "negative_prompt"
 
@@ -256,16 +307,17 @@ def hires_prompts(request: Txt2Img) -> tuple[str, str]:
     return apply_styles(request.hr_prompt or request.prompt, request.hr_negative_prompt or request.negative_prompt, request.style_texts)
 
 
-def check_prompts(request: Txt2Img, registries: Registries, settings: PictureSettings) -> None:
+def check_prompts(request: PictureRequest, registries: Registries, settings: PictureSettings) -> None:
     """Raise `PromptError` at its field for a prompt of either pass that cannot be read."""
     calls = calls_of(request.steps, registries.samplers.get(request.sampler))
     first = Timing(calls, old=settings.use_old_scheduling)
     for text, field in zip(apply_styles(request.prompt, request.negative_prompt, request.style_texts), ("prompt", "negative_prompt"), strict=True):
         check_prompt(text, first, settings, field)
-    if request.enable_hr:
-        more = calls_of(request.hr_second_pass_steps or request.steps, registries.samplers.get(request.hr_sampler or request.sampler))
+    larger = second_pass(request)
+    if larger is not None:
+        more = calls_of(larger.hr_second_pass_steps or larger.steps, registries.samplers.get(larger.hr_sampler or larger.sampler))
         second = Timing(calls, more, old=settings.use_old_scheduling)
-        for text, field in zip(hires_prompts(request), ("hr_prompt", "hr_negative_prompt"), strict=True):
+        for text, field in zip(hires_prompts(larger), ("hr_prompt", "hr_negative_prompt"), strict=True):
             check_prompt(text, second, settings, field)
 
 

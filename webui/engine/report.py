@@ -13,8 +13,8 @@ class Reporter:
     def __init__(self, plan: Plan, tools: RunTools) -> None:
         self._pictures = len(plan.seeds)
         self._todo = plan.todo
-        self._steps = [part.steps for part in plan.todo]
-        self._costs = [part.steps * part.width * part.height for part in plan.todo]
+        self._steps = [part.done for part in plan.todo]
+        self._costs = [part.done * part.width * part.height for part in plan.todo]
         self._report = tools.report
 
     def __call__(self, phase: str, batch: Batch, part: Pass | None = None, step: int = 0) -> None:

@@ -25,9 +25,9 @@ from webui.engine.tools import Picture, RunTools
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import WebuiError
-from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint, FileKind, ModelFile
+from webui.schema.request import PictureRequest
 from webui.schema.settings import MachineSettings, PictureSettings
 
 
@@ -65,7 +65,7 @@ class Runtime:
         """The device in words."""
         return self.device.description
 
-    def plan(self, request: Txt2Img, settings: PictureSettings | None = None) -> Plan:
+    def plan(self, request: PictureRequest, settings: PictureSettings | None = None) -> Plan:
         """The request with everything resolved. Raises `RequestError` or `ModelError` at the field that is wrong."""
         checkpoint = self._catalog.get(request.checkpoint or self._catalog.default() or "")
         settings = settings or PictureSettings()
@@ -76,7 +76,7 @@ class Runtime:
     def _vae(self, checkpoint: Checkpoint, settings: PictureSettings) -> ModelFile | None:
         return choose_vae(settings.sd_vae, checkpoint, self._files.files("vae") if self._files else ())
 
-    def generate(self, request: Txt2Img, tools: RunTools | None = None) -> Iterator[Picture]:
+    def generate(self, request: PictureRequest, tools: RunTools | None = None) -> Iterator[Picture]:
         """Pictures of a request, one by one; see `generate.generate` for interrupt and skip. Raises `WebuiError` in words for the person."""
         tools = tools or RunTools()
         plan = self.plan(request, tools.settings)

@@ -14,7 +14,7 @@ from webui.engine.conditioning import Conditioning
 from webui.engine.plan import Pass
 from webui.engine.samplers.contract import Guided, Network
 from webui.plugins.host import Hearing
-from webui.schema.generation import Txt2Img
+from webui.schema.request import PictureRequest
 
 POINTS = ("before_step", "model_input", "after_output", "after_guidance", "after_step")
 
@@ -23,7 +23,7 @@ POINTS = ("before_step", "model_input", "after_output", "after_guidance", "after
 class StepState:
     """Where the loop is."""
 
-    request: Txt2Img
+    request: PictureRequest
     number: int
     """Which pass of the plan this is, from 0."""
 
@@ -72,9 +72,9 @@ class ModelOutput:
 class PassHooks:
     """The points of one pass. The samplers call nothing of this: `StepNetwork` and the guided network do."""
 
-    def __init__(self, hearing: Hearing, request: Txt2Img, part: Pass, number: int = 0) -> None:
+    def __init__(self, hearing: Hearing, request: PictureRequest, part: Pass, number: int = 0) -> None:
         self._hearing = hearing
-        self._state = StepState(request, number, part.sampler.name, part.sampler.face, part.cfg, part.steps, -1, torch.zeros(()))
+        self._state = StepState(request, number, part.sampler.name, part.sampler.face, part.cfg, part.done, -1, torch.zeros(()))
 
     def begin_step(self, x: Tensor, level: Tensor) -> None:
         """A step's first call is coming, and so the step before it is over. What plugins return is written into x, which the sampler goes on with."""

@@ -37,7 +37,7 @@ class Step:
 
 
 def _no_pictures(ref: ImageRef) -> Image.Image:
-    raise RequestError("There is no store of pictures to take the first pass from.", field="firstpass_image")
+    raise RequestError("There is no store of pictures to take one from.", field="image")
 
 
 def _ignore_step(step: Step) -> None:
@@ -67,7 +67,7 @@ class RunTools:
     """The settings frozen into the job."""
 
     open_image: Callable[[ImageRef], Image.Image] = _no_pictures
-    """Opens a picture that the request names, RGB. Raises `WebuiError` when it is not there."""
+    """Opens a picture that the request names: RGB, RGBA where it is transparent, or grey. Raises `WebuiError` when it is not there."""
 
     tell: Callable[[str], None] = _log
     """Says something to the person that they would not expect: a sentence."""
@@ -88,8 +88,11 @@ class Picture:
     """Number within the run, from 0."""
 
     partial: bool = False
-    before: Image.Image | None = None
-    """What the first pass left, when the settings ask for a copy of it."""
+    companions: tuple[tuple[str, Image.Image], ...] = ()
+    """What the settings want to be saved beside it: how its name ends, and the picture."""
+
+    original: Image.Image | None = None
+    """The picture it began with, when the settings want to have it saved."""
 
     @property
     def seed(self) -> int:

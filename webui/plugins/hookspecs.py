@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from webui.plugins.registry import Registries
     from webui.schema.event import Event
-    from webui.schema.generation import Txt2Img
+    from webui.schema.request import PictureRequest
 
 PROJECT = "easel"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -40,7 +40,7 @@ def shutdown() -> None:
 
 
 @hookspec
-def revise_request(request: Txt2Img) -> Txt2Img | None:
+def revise_request(request: PictureRequest) -> PictureRequest | None:
     """Return a changed request before it is queued, or None to leave it; raise `WebuiError` to refuse it with words for the person."""
 
 
@@ -70,7 +70,7 @@ def after_step(latents: Any, state: Any) -> Any:
 
 
 @hookspec
-def image_ready(image: Image.Image, request: Txt2Img, index: int) -> Image.Image | None:
+def image_ready(image: Image.Image, request: PictureRequest, index: int) -> Image.Image | None:
     """Return a changed picture before it is saved, or None to leave it; runs on the worker thread, `index` counts within the job."""
 
 

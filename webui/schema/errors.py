@@ -105,4 +105,4 @@ def describe_complaints(complaints: Sequence[Mapping[str, Any]]) -> list[ErrorIn
 
 def _without_tag(location: Sequence[int | str]) -> Sequence[int | str]:
     """pydantic puts the tag of a discriminated union ("txt2img") before the field; a person knows only the field."""
-    return location[1:] if len(location) > 1 and location[0] in ("txt2img", "hash") else location
+    return location[1:] if len(location) > 1 and location[0] in ("txt2img", "img2img", "hash", "replay") else location

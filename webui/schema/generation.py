@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from webui.schema.base import Frozen
 from webui.schema.style import Style, StyleName
@@ -96,6 +96,21 @@ class GenerationRequest(Frozen):
     settings: Annotated[dict[str, JsonValue], Overrides(label="override_settings", elem="override_settings_values")] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
 
+    def without_script(self) -> Self:
+        """The request as the engine itself runs it: without the script that asked, and what that script was told."""
+        return self.model_copy(update={"script": "", "ext": {key: values for key, values in self.ext.items() if key != self.script}})
+
+    def single(self, index: int) -> Self:
+        """The picture `index` of a run by itself: the seed, or with a variation its seed, is counted on as in `engine.plan`. How many pictures to
+        make stays as it is."""
+        count = "subseed" if self.subseed_strength else "seed"
+        seed = getattr(self, count)
+        return self.without_script().model_copy(update={count: seed + index if seed >= 0 else seed})
+
+    def images(self) -> dict[str, ImageRef]:
+        """The stored pictures that this request names, by field."""
+        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), ImageRef)}
+
 
 class Hires(Frozen):
     """The second pass of "Hires. fix": the picture is enlarged and worked over. Names and defaults are A1111's; `hr_cfg` is Forge's."""
@@ -153,39 +168,9 @@ class Txt2Img(GenerationRequest, Hires, Refiner):
     firstpass_image: ImageRef | None = None
     """A finished picture that stands for the first pass, so that only the second is run (the button ✨); `width` and `height` are its size."""
 
-    def without_script(self) -> Txt2Img:
-        """The request as the engine itself runs it: without the script that asked, and what that script was told."""
-        return self.model_copy(update={"script": "", "ext": {key: values for key, values in self.ext.items() if key != self.script}})
-
-    def single(self, index: int) -> Txt2Img:
-        """The picture `index` of a run by itself: the seed, or with a variation its seed, is counted on as in `engine.plan`. How many pictures to
-        make stays as it is."""
-        count = "subseed" if self.subseed_strength else "seed"
-        seed = getattr(self, count)
-        return self.without_script().model_copy(update={count: seed + index if seed >= 0 else seed})
-
 
 class HashCheckpoint(Frozen):
     """Compute the sha256 of a checkpoint, for the metadata of its pictures. Reads the whole file, so it has a lane of its own."""
 
     kind: Literal["hash"] = "hash"
     checkpoint: str = Field(min_length=1)
-
-
-class Replay(Frozen):
-    """Make one picture of the library again and compare it with its file."""
-
-    kind: Literal["replay"] = "replay"
-    picture: int
-    """Its number in the library."""
-
-    index: int = Field(ge=0)
-    """Its number within the run that `request` describes."""
-
-    request: Txt2Img
-    unmatched: tuple[str, ...] = ()
-    """What is known beforehand not to be as it was then, one sentence each."""
-
-
-Request = Annotated[Txt2Img | HashCheckpoint | Replay, Field(discriminator="kind")]
-RequestAdapter: TypeAdapter[Txt2Img | HashCheckpoint | Replay] = TypeAdapter(Request)

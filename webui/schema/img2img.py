@@ -103,3 +103,18 @@ class Img2Img(GenerationRequest, Source, Masking, SoftInpainting, Refiner):
     """Pictures from a picture."""
 
     kind: Literal["img2img"] = "img2img"
+
+    @property
+    def masked(self) -> bool:
+        """Whether a part of the picture is kept."""
+        return self.mode in MASKED
+
+    @property
+    def painted(self) -> bool:
+        """Whether the strokes of colour count."""
+        return self.mode in ("sketch", "inpaint_sketch")
+
+    @property
+    def soft(self) -> bool:
+        """Whether the mask is blended step by step."""
+        return self.soft_inpainting and self.masked

@@ -6,11 +6,12 @@ from enum import StrEnum
 
 from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
-from webui.schema.generation import GenerationRequest, HashCheckpoint, Replay, Txt2Img
+from webui.schema.generation import GenerationRequest, HashCheckpoint
 from webui.schema.model_work import Convert, Merge
+from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import PictureSettings
 
-JobRequest = Txt2Img | HashCheckpoint | Replay | Merge | Convert
+JobRequest = PictureRequest | HashCheckpoint | Replay | Merge | Convert
 """Everything that can stand in the queue."""
 
 

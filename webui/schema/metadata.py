@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from webui.schema.base import Frozen
-from webui.schema.generation import Txt2Img
+from webui.schema.request import PictureRequest
 
 MetadataKind = Literal["easel", "a1111", "forge", "sdnext", "comfyui", "invokeai", "novelai", "none"]
 
@@ -22,7 +22,7 @@ class Metadata(Frozen):
     fields: dict[str, JsonValue] = Field(default_factory=dict)
     """A1111's dictionary of the line."""
 
-    request: Txt2Img | None = None
+    request: PictureRequest | None = None
     """What to ask for to get this picture, as far as it could be told."""
 
     index: int | None = None

@@ -99,10 +99,3 @@ class SamplingSettings(Frozen):
     use_old_karras_scheduler_sigmas: Annotated[
         bool, Checkbox(label="Old Karras sigmas", info="Schedules run from 10 to 0.1, as in A1111 before 1.0.")
     ] = False
-    img2img_fix_steps: Annotated[
-        bool, Checkbox(label="Exactly the steps of the slider in img2img", info="A1111 does fewer steps the lower the denoising strength is.")
-    ] = False
-    img2img_extra_noise: Annotated[
-        Unit,
-        Slider(label="Extra noise in img2img and hires fix", info="Added to the picture before the steps.", minimum=0, maximum=1, step=0.01),
-    ] = 0.0

@@ -34,12 +34,14 @@ class Section:
 
 SECTIONS = (
     Section("saving-images", "Saving pictures", (
-        "samples_save", "samples_format", "save_incomplete_images", "save_images_before_highres_fix", "save_txt", "jpeg_quality", "webp_lossless",
+        "samples_save", "samples_format", "save_incomplete_images", "save_images_before_highres_fix",
+        "save_mask", "save_mask_composite", "save_images_before_color_correction", "save_init_img", "save_txt", "jpeg_quality", "webp_lossless",
         "export_for_4chan", "img_downscale_threshold", "target_side_length", "save_images_add_number", "save_images_replace_action",
         "samples_filename_pattern", "save_selected_only", "save_write_log_csv", "grid_zip_filename_pattern",
     )),
     Section("saving-paths", "Folders", (
-        "outdir_samples", "outdir_txt2img_samples", "outdir_grids", "outdir_txt2img_grids", "outdir_save", "save_to_dirs", "grid_save_to_dirs",
+        "outdir_samples", "outdir_txt2img_samples", "outdir_img2img_samples", "outdir_grids", "outdir_txt2img_grids", "outdir_img2img_grids",
+        "outdir_init_images", "outdir_save", "save_to_dirs", "grid_save_to_dirs",
         "directories_filename_pattern", "directories_max_prompt_words", "filenames_max_length",
     )),
     Section("saving-grids", "Grids", (
@@ -62,7 +64,10 @@ SECTIONS = (
         "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "always_discard_next_to_last_sigma", "sgm_noise_multiplier",
         "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final", "sd_noise_schedule",
     )),
-    Section("img2img", "img2img and hires fix", ("img2img_extra_noise", "img2img_fix_steps")),
+    Section("img2img", "img2img and hires fix", (
+        "img2img_fix_steps", "img2img_extra_noise", "initial_noise_multiplier", "inpainting_mask_weight", "overlay_inpaint",
+        "img2img_color_correction", "color_correction_method", "img2img_background_color", "upscaler_for_img2img",
+    )),
     Section("optimizations", "Optimizations", (
         "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all",
     )),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from webui.schema.img2img_settings import Img2ImgSettings
 from webui.schema.model_settings import MemorySettings, ModelSettings
 from webui.schema.output_settings import OutputSettings
 from webui.schema.page_settings import PageSettings, ServerSettings
@@ -16,7 +17,7 @@ from webui.schema.sdxl_settings import SdxlSettings
 from webui.schema.widgets import Checkbox, Slider
 
 
-class PictureSettings(OutputSettings, PromptSettings, SamplingSettings, SdxlSettings, ModelSettings):
+class PictureSettings(OutputSettings, PromptSettings, SamplingSettings, Img2ImgSettings, SdxlSettings, ModelSettings):
     """Can change pixels, names or files: frozen into the job when it is submitted."""
 
 

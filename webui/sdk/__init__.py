@@ -9,11 +9,14 @@ from webui.plugins.registry import Params, Registries
 from webui.plugins.script import Run, Script
 from webui.schema.errors import RequestError, WebuiError
 from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.img2img import Img2Img
+from webui.schema.request import PictureRequest
 from webui.schema.result import Caption, PictureRecord
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.widgets import Checkbox, Dropdown, Number, Picture, Slider, TextBox
 
 __all__ = [
-    "API_VERSION", "Caption", "Checkbox", "Dropdown", "ImageRef", "Number", "Params", "Picture", "PictureRecord", "Registries", "RequestError", "Run",
-    "SamplerSpec", "ScheduleSpec", "Script", "Slider", "TextBox", "Txt2Img", "UpscalerSpec", "WebuiError", "hookimpl",
+    "API_VERSION", "Caption", "Checkbox", "Dropdown", "ImageRef", "Img2Img", "Number", "Params", "Picture", "PictureRecord", "PictureRequest",
+    "Registries", "RequestError", "Run", "SamplerSpec", "ScheduleSpec", "Script", "Slider", "TextBox", "Txt2Img", "UpscalerSpec",
+    "WebuiError", "hookimpl",
 ]

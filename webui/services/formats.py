@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
@@ -79,3 +82,23 @@ def make_exif(notes: Notes, limit: int | None) -> tuple[bytes, bool]:
         if limit is None or len(content) <= limit:
             return content, True
     return b"", notes.infotext is None
+
+
+def copy_as_jpg(image: Image.Image, path: Path, notes: Notes, settings: PictureSettings) -> Path | None:
+    """A1111's JPG copy of a large picture, beside it, sides at most `target_side_length`. None when the picture is not large. Raises `OSError`."""
+    side = settings.target_side_length
+    oversize = max(image.size) > side
+    if not oversize and path.stat().st_size <= settings.img_downscale_threshold * 1024 * 1024:
+        return None
+    if oversize:
+        scale = side / max(image.size)
+        image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)), Image.Resampling.LANCZOS)
+    target = path.with_suffix(".jpg")
+    temporary = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write_picture(image, file, "jpg", notes, settings)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

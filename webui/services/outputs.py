@@ -21,6 +21,7 @@ from pathlib import Path
 from PIL import Image
 from pydantic import ValidationError
 
+from webui.engine.img2img import INIT_HASH
 from webui.engine.tools import Picture
 from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, Notice, PictureFiled
@@ -28,7 +29,7 @@ from webui.schema.model import Checkpoint, ModelFile
 from webui.schema.result import PictureRecord, PictureView
 from webui.schema.settings import PictureSettings
 from webui.services.folders import write_atomically
-from webui.services.formats import Notes, usable_format, write_picture
+from webui.services.formats import Notes, copy_as_jpg, usable_format, write_picture
 from webui.services.grids import Captioned, GridLook, grid_shape, make_grid
 from webui.services.infotext.writer import write_infotext
 from webui.services.library import Draft, Library
@@ -38,9 +39,6 @@ from webui.services.sheets import GRID, Aside, Saving, Sheet, make_sheet, wants_
 log = logging.getLogger(__name__)
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-BEFORE_HIRES = "before-highres-fix"
-"""How the name of a copy of the first pass ends."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Outputs:
 
     def set_aside(self, saving: Saving, folder: Path) -> Aside:
         """Write a picture into `folder`, as it would be saved now, and no row of the library. Raises `StorageError`."""
-        sheet = self._sheet(saving, self._samples(saving.settings))
+        sheet = self._sheet(saving, self._samples(saving))
         image = saving.picture.image
         try:
             path, _ = self._write(image, sheet.notes, folder, Name(secrets.token_hex(8), "png", numbered=False), sheet.settings)
@@ -124,8 +122,19 @@ class Outputs:
     def _save(self, saving: Saving, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
-        sheet = self._sheet(saving, self._samples(settings, None if keep else self.scratch))
-        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.before)
+        sheet = self._sheet(saving, self._samples(saving, None if keep else self.scratch))
+        if picture.original is not None:
+            self._put_original(picture.original, saving)
+        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.companions)
+
+    def _put_original(self, image: Image.Image, saving: Saving) -> None:
+        """The picture that img2img began with, once, under its hash."""
+        name, folder = str(dict(saving.picture.plan.extras)[INIT_HASH]), below(self.folder, saving.settings.outdir_init_images)
+        if not (folder / f"{name}.png").exists():
+            try:
+                self._write(image, Notes(None, None), folder, Name(name, "png", numbered=False, replace=True), saving.settings)
+            except OSError as error:
+                raise _in_words(folder, error) from error
 
     def _keep(self, aside: Aside, saved: Callable[[PictureRecord], None]) -> PictureRecord:
         sha256 = self._hash_of(aside.sheet.checkpoint)
@@ -138,24 +147,26 @@ class Outputs:
         return self._file(image, sheet, aside.record.revise(infotext=sheet.label.infotext, created=time.time()), saved)
 
     def _file(
-        self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None], before: Image.Image | None = None,
+        self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None],
+        companions: Sequence[tuple[str, Image.Image]] = (),
     ) -> PictureRecord:
-        """The file or the draft of a picture (and of what it was before hires fix), then its row."""
-        name, other, drafts = str(record.seed), sheet.named(BEFORE_HIRES), []
+        """The file or the draft of a picture and of its companions, then its row."""
+        name, drafts = str(record.seed), []
+        beside = [(one, sheet.named(ending)) for ending, one in companions]
         if sheet.marked:
-            drafts = [self._draft(one, of, name) for one, of in ((before, other), (image, sheet)) if one is not None]
+            drafts = [self._draft(one, of, name) for one, of in (*beside, (image, sheet))]
             path = drafts[-1].path
         else:
-            if before is not None:
-                self._put(before, other)
+            for one, of in beside:
+                self._put(one, of)
             path = str(self._put(image, sheet))
         record = self._library.add_picture(record.revise(path=path), *drafts)
         saved(record)
         self._ask(sheet)
         return record
 
-    def _samples(self, settings: PictureSettings, root: Path | None = None) -> Path:
-        return below(root or self.folder, settings.outdir_samples or settings.outdir_txt2img_samples)
+    def _samples(self, saving: Saving, root: Path | None = None) -> Path:
+        return below(root or self.folder, saving.settings.outdir_samples or saving.folders.samples)
 
     def _note_params(self, saving: Saving) -> None:
         if self._params is None:
@@ -213,7 +224,7 @@ class Outputs:
         if grid is None:
             log.info("no grid: %d×%d pictures are more than img_max_size_mp allows", *shape)
             return None
-        root = below(self.folder, settings.outdir_grids or settings.outdir_txt2img_grids)
+        root = below(self.folder, settings.outdir_grids or saving.folders.grids)
         sheet = self._sheet(Saving(saving.job, GRID, Picture(grid, plan, 0)), root)
         if not sheet.marked:
             return self._put(grid, sheet)
@@ -329,26 +340,6 @@ def _record(saving: Saving, sheet: Sheet, path: str = "") -> PictureRecord:
         id=0, job_id=saving.job.id, key=saving.key, path=path, width=picture.image.width, height=picture.image.height, seed=picture.seed,
         infotext=sheet.label.infotext, created=time.time(), partial=picture.partial,
     )
-
-
-def copy_as_jpg(image: Image.Image, path: Path, notes: Notes, settings: PictureSettings) -> Path | None:
-    """A1111's JPG copy of a large picture, beside it, sides at most `target_side_length`. None when the picture is not large. Raises `OSError`."""
-    side = settings.target_side_length
-    oversize = max(image.size) > side
-    if not oversize and path.stat().st_size <= settings.img_downscale_threshold * 1024 * 1024:
-        return None
-    if oversize:
-        scale = side / max(image.size)
-        image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)), Image.Resampling.LANCZOS)
-    target = path.with_suffix(".jpg")
-    temporary = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write_picture(image, file, "jpg", notes, settings)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def _in_words(folder: Path, error: OSError) -> StorageError:

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 import webui
 from webui.schema.errors import ConflictError, NotFoundError, RequestError
 from webui.schema.event import Event, PictureSaved, ReplayDone
-from webui.schema.generation import Replay
+from webui.schema.img2img import Img2Img
 from webui.schema.metadata import Metadata
+from webui.schema.request import Replay
 from webui.schema.result import PictureRecord, PictureView, ReplayReport
 from webui.services.folders import write_atomically
 from webui.services.library import Library
@@ -36,6 +37,8 @@ def plan_replay(record: PictureRecord, found: Metadata) -> Replay:
         raise ConflictError("This picture was interrupted, so there is nothing to compare.", hint="Replay a finished picture.")
     if found.request is None:
         raise ConflictError("The file does not say how this picture was made.", hint="Turn on enable_pnginfo or easel_request_in_png for new ones.")
+    if isinstance(found.request, Img2Img) and found.request.image is None:
+        raise ConflictError("The file does not say which picture this one began with.", hint="Turn on easel_request_in_png for new ones.")
     named = str(found.fields.get("Model") or found.request.checkpoint)
     checkpoint = str(found.values.get("checkpoint", ""))
     if named and not checkpoint:

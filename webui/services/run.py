@@ -14,13 +14,13 @@ from PIL import Image
 from pydantic import ValidationError
 
 from webui.engine.cancel import CancelToken
-from webui.engine.hires import cost_of
-from webui.engine.plan import Plan
+from webui.engine.plan import Plan, steps_of
 from webui.engine.tools import Picture, RunTools, Step
 from webui.schema.errors import Cancelled, RequestError, field_errors
 from webui.schema.event import Event, Notice, PictureSaved, Preview, Progress
-from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.generation import ImageRef
 from webui.schema.job import Job
+from webui.schema.request import PictureRequest
 from webui.schema.result import Caption, PictureRecord, PictureView
 from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.grids import Captioned
@@ -37,11 +37,11 @@ REPORT_SECONDS = 0.1
 class Engine(Protocol):
     """What a run needs of `engine.runtime.Runtime`."""
 
-    def generate(self, request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
+    def generate(self, request: PictureRequest, tools: RunTools) -> Iterator[Picture]:
         """Pictures one by one."""
         ...
 
-    def plan(self, request: Txt2Img, settings: PictureSettings) -> Plan:
+    def plan(self, request: PictureRequest, settings: PictureSettings) -> Plan:
         """The request with everything resolved."""
         ...
 
@@ -54,7 +54,7 @@ class JobRun:
         machine: MachineSettings, *, open_image: Callable[[ImageRef], Image.Image] | None = None,
     ) -> None:
         self.job = job
-        self._open_image = open_image
+        self._stores = {"open_image": open_image} if open_image else {}
         self.token = token
         self.machine = machine
         self._engine = engine
@@ -64,16 +64,16 @@ class JobRun:
         self._meter = Meter(job.id, emit)
         self._seq = 0
 
-    def plan(self, requests: Sequence[Txt2Img]) -> None:
+    def plan(self, requests: Sequence[PictureRequest]) -> None:
         """Declare the cost of everything that will be generated."""
         self._meter.plan(sum(work_of(request) for request in requests), sum(request.batch_count * request.batch_size for request in requests))
 
-    def generate(self, request: Txt2Img, key: str = "") -> list[PictureRecord]:
+    def generate(self, request: PictureRequest, key: str = "") -> list[PictureRecord]:
         """Run the engine and save every picture as `key/0`, `key/1`, … (`0`, `1`, … without a key). Returns them in order, those that an
         earlier run of the job finished included. Raises `Cancelled`, `WebuiError`."""
         return self.begin(request, key)()
 
-    def begin(self, request: Txt2Img, key: str = "") -> Callable[[], list[PictureRecord]]:
+    def begin(self, request: PictureRequest, key: str = "") -> Callable[[], list[PictureRecord]]:
         """As `generate`, but back as soon as the pictures are made: what it gives waits until they are saved, on any thread, and then returns or
         raises as `generate` does."""
         self.token.raise_if_interrupted()
@@ -87,10 +87,8 @@ class JobRun:
         if len(finished) < count:
             tools = RunTools(
                 self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
-                tell=self._tell,
+                tell=self._tell, **self._stores,
             )
-            if self._open_image:
-                tools = replace(tools, open_image=self._open_image)
             for picture in self._engine.generate(request, tools):
                 last = picture
                 futures.append(self._save(picture, names[picture.index]))
@@ -116,7 +114,7 @@ class JobRun:
         return finish
 
     def save_grid(
-        self, request: Txt2Img, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),
+        self, request: PictureRequest, records: Sequence[PictureRecord | None], columns: Sequence[Sequence[Caption]] = (),
         rows: Sequence[Sequence[Caption]] = (), margin: int = 0,
     ) -> None:
         """Write a grid of pictures of this job in the background, row by row, as large as its captions say; see `Outputs.save_grid`. Raises
@@ -129,21 +127,23 @@ class JobRun:
             plan = self._engine.plan(request, self._settings(request))
             self._outputs.save_grid(Saving(self.job, "", Picture(Image.new("RGB", (1, 1)), plan, 0)), records, captions)
 
-    def make_again(self, request: Txt2Img, index: int) -> Picture:
+    def make_again(self, request: PictureRequest, index: int) -> Picture:
         """Run the batch that picture `index` of the request is in and give that picture; nothing is saved. Raises `Cancelled`, `WebuiError`."""
         self.token.raise_if_interrupted()
         first = index - index % request.batch_size
         others = frozenset(range(request.batch_count * request.batch_size)) - {index}
         self._meter.begin(request.revise(batch_count=1))
         report = lambda step: self._meter.report(replace(step, picture=step.picture - first, pictures=request.batch_size))  # noqa: E731
-        tools = RunTools(self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others, tell=self._tell)
+        tools = RunTools(
+            self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others, tell=self._tell, **self._stores,
+        )
         made = [picture for picture in self._engine.generate(request, tools) if picture.index == index and not picture.partial]
         self.token.raise_if_interrupted()
         if not made:
             raise Cancelled("The picture was skipped.")
         return made[0]
 
-    def _settings(self, request: Txt2Img) -> PictureSettings:
+    def _settings(self, request: PictureRequest) -> PictureSettings:
         """The job's settings with the overrides of this request, which a script may have made. Raises `RequestError`."""
         try:
             return self.job.settings_for(request)
@@ -169,9 +169,9 @@ class JobRun:
         self._emit(Preview(job_id=self.job.id, seq=self._seq, width=width, height=height, url=url))
 
 
-def work_of(request: Txt2Img) -> float:
+def work_of(request: PictureRequest) -> float:
     """The cost of a request in sampling steps of one picture."""
-    return cost_of(request) * request.batch_count * request.batch_size
+    return steps_of(request) * request.batch_count * request.batch_size
 
 
 class Meter:
@@ -184,7 +184,7 @@ class Meter:
         self._pictures = 0
         self._before = 0.0
         self._pictures_before = 0
-        self._request: Txt2Img | None = None
+        self._request: PictureRequest | None = None
         self._began: tuple[float, float] | None = None
         self._told = 0.0
         self._last = Step("loading", 0, 0, 0, 0)
@@ -193,13 +193,13 @@ class Meter:
         """So much is ahead in all."""
         self._total, self._pictures = work, pictures
 
-    def begin(self, request: Txt2Img) -> None:
+    def begin(self, request: PictureRequest) -> None:
         """A run begins. Without a plan the run is the whole."""
         self._request = request
         self._total = max(self._total, self._before + work_of(request))
         self._pictures = max(self._pictures, self._pictures_before + request.batch_count * request.batch_size)
 
-    def end(self, request: Txt2Img) -> None:
+    def end(self, request: PictureRequest) -> None:
         """A run ended."""
         self._before += work_of(request)
         self._pictures_before += request.batch_count * request.batch_size
@@ -230,7 +230,7 @@ class Meter:
             return 0.0
         share = step.share if step.share is not None else min(step.step / step.steps, 1.0) if step.steps else 0.0
         inside = share * self._request.batch_size
-        return min((self._before + (step.picture + inside) * cost_of(self._request)) / self._total, 1.0)
+        return min((self._before + (step.picture + inside) * steps_of(self._request)) / self._total, 1.0)
 
     def _eta(self, now: float, step: Step, fraction: float) -> float | None:
         """Seconds left at the pace since the first step was done; the first step itself often warms something up."""

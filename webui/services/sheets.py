@@ -15,8 +15,10 @@ from pathlib import Path
 
 from webui import __version__
 from webui.backend.vae_choice import file_name
+from webui.engine.hires import second_pass
 from webui.engine.tools import Picture
 from webui.schema.base import Frozen
+from webui.schema.img2img import Img2Img
 from webui.schema.job import Job
 from webui.schema.model import Checkpoint
 from webui.schema.output_settings import PictureFormat
@@ -35,6 +37,14 @@ SHORT = 10
 
 
 @dataclass(frozen=True)
+class KindFolders:
+    """Where one kind of picture goes, below the outputs folder."""
+
+    samples: str
+    grids: str
+
+
+@dataclass(frozen=True)
 class Saving:
     """What is to be saved as which child of which job."""
 
@@ -46,6 +56,15 @@ class Saving:
     def settings(self) -> PictureSettings:
         """The job's settings with the overrides of this picture's request, which a script may have made."""
         return self.job.settings_for(self.picture.plan.request)
+
+
+    @property
+    def folders(self) -> KindFolders:
+        """The folders of this kind of picture."""
+        settings = self.settings
+        if isinstance(self.picture.plan.request, Img2Img):
+            return KindFolders(settings.outdir_img2img_samples, settings.outdir_img2img_grids)
+        return KindFolders(settings.outdir_txt2img_samples, settings.outdir_txt2img_grids)
 
 
 class Label(Frozen):
@@ -157,7 +176,8 @@ def facts_of(saving: Saving, sha256: str | None) -> NameFacts:
         batch_count=request.batch_count, batch_index=picture.index % size,
         batch=picture.index // size, user=job.owner or None, max_words=saving.settings.directories_max_prompt_words,
         max_length=saving.settings.filenames_max_length,
-        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1), denoising=request.denoising_strength if request.enable_hr else None,
+        clip_skip=getattr(saving.settings, "CLIP_stop_at_last_layers", 1),
+        denoising=request.denoising_strength if isinstance(request, Img2Img) or second_pass(request) else None,
         begun=datetime.fromtimestamp(job.started or job.created or time.time()), basename=saving.key if saving.key == GRID else "",
     )
 

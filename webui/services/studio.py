@@ -15,8 +15,7 @@ from pydantic import ValidationError
 from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.backend.vae_choice import vae_names
-from webui.engine.hires import check_hires
-from webui.engine.plan import check_prompts, further_checkpoints
+from webui.engine.plan import check_kind, check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
@@ -24,11 +23,12 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
-from webui.schema.generation import HashCheckpoint, Hires, ImageRef, Replay, Txt2Img
+from webui.schema.generation import GenerationRequest, HashCheckpoint, Hires, ImageRef, Refiner, Txt2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint, Suggestions
 from webui.schema.page_settings import CHECKPOINT_SETTING, TAB_NAMES, PageSettings
+from webui.schema.request import PictureRequest, Replay
 from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
@@ -149,7 +149,7 @@ class Studio:
 
     # Jobs
 
-    def submit(self, request: Txt2Img, repeat: bool = False, owner: str = "") -> Job:
+    def submit(self, request: PictureRequest, repeat: bool = False, owner: str = "") -> Job:
         """Check the request, let plugins revise it, and queue it. Raises `WebuiError` at the wrong field; then nothing is queued."""
         request = self.check(request)
         try:
@@ -159,7 +159,7 @@ class Studio:
             raise RequestError(info.message, field=f"settings.{info.field}") from error
         checkpoint = self._parts.preferences.with_kept(self._parts.catalog.get(request.checkpoint))
         snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"), asked="sd_vae" in request.settings)
-        check_hires(request, self.registries, snapshot)
+        check_kind(request, self.registries, snapshot)
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
@@ -167,17 +167,17 @@ class Studio:
             self._parts.hasher.ask(self._parts.catalog.get(request.checkpoint))  # now, so that it goes on beside the loading
         return job
 
-    def check(self, request: Txt2Img) -> Txt2Img:
+    def check(self, request: PictureRequest) -> PictureRequest:
         """The request as it will be queued: plugins heard, checkpoint put in, names and extension parameters checked. Raises `WebuiError`."""
         return self._resolve(self.host.revise("revise_request", "request", request))
 
-    def _resolve(self, request: Txt2Img) -> Txt2Img:
+    def _resolve(self, request: PictureRequest) -> PictureRequest:
         self.registries.samplers.get(request.sampler, field="sampler")
         self.registries.schedulers.get(request.scheduler, field="scheduler")
         if request.script:
             self.registries.scripts.get(request.script, field="script")
-        if request.firstpass_image:
-            self._check_picture(request.firstpass_image, "firstpass_image")
+        for field, image in request.images().items():
+            self._check_picture(image, field)
         for key, values in request.ext.items():
             try:
                 self.registries.params.get(key, field=f"ext.{key}").model_validate(values)
@@ -194,7 +194,7 @@ class Studio:
 
     def _check_picture(self, ref: ImageRef, field: str) -> None:
         try:
-            self.images.open(ref)
+            self.images.check(ref)
         except WebuiError as error:
             raise RequestError(error.message, field=field, hint=error.hint) from error
 
@@ -204,15 +204,17 @@ class Studio:
         content = Path(record.path).read_bytes()
         found = self.read_metadata(content)
         request = found.request or self._parts.queue.get(record.job_id).request
-        if not isinstance(request, Txt2Img):
+        if not isinstance(request, GenerationRequest):
             raise RequestError("This picture does not say how it was made.", hint="Only pictures made here can be enlarged with ✨.")
         picture = self.images.put(content)
+        shared = {*GenerationRequest.model_fields, *Refiner.model_fields}  # of an img2img picture the second pass knows only these
+        single = request.single(found.index or 0).model_dump(include=shared)
         own = {
             "seed": record.seed, "batch_count": 1, "batch_size": 1, "width": picture.width, "height": picture.height, "ext": {}, "enable_hr": True,
             "firstpass_image": picture,
         }  # fmt: skip
         try:
-            return self.submit(request.single(found.index or 0).revise(**hires.model_dump() | own))
+            return self.submit(Txt2Img(**single | hires.model_dump() | own))
         except ValidationError as error:  # an extension may have changed the picture's size
             info = field_errors(error)[0]
             raise RequestError(info.message, field=info.field, hint="A picture for the second pass has sides in multiples of 8, from 64.") from error
@@ -230,7 +232,7 @@ class Studio:
     def requeue(self, job_id: str) -> None:
         """Put an ended job in line again."""
         job = self._parts.queue.get(job_id)
-        if isinstance(job.request, Txt2Img):
+        if isinstance(job.request, GenerationRequest):
             self.check(job.request)
         elif isinstance(job.request, Replay):
             self._resolve(job.request.request)
@@ -258,7 +260,7 @@ class Studio:
         active = library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED)
         ended = library.last_ended(ENDED_SHOWN)
         shown = [job for job in (*active, *ended) if not isinstance(job.request, HashCheckpoint)]
-        makers = [job for job in shown if isinstance(job.request, Txt2Img)]  # a replay has no pictures of its own
+        makers = [job for job in shown if isinstance(job.request, GenerationRequest)]  # a replay has no pictures of its own
         running = [job for job in makers if job.status is JobStatus.RUNNING]  # two, while the pictures of one are still being saved
         current = max(running, key=lambda job: job.started or 0.0) if running else next((job for job in makers if job.status.ended), None)
         pictures = library.pictures_of(current.id) if current else []
@@ -329,6 +331,7 @@ class Studio:
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
             "vaes": vae_names(self._parts.files.files("vae")), "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
             "tabs": list(TAB_NAMES.values()),
+            "image_upscalers": [spec.name for spec in self.registries.upscalers.values() if spec.latent_mode is None],
         })
 
     def page_facts(self) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
 from webui.schema.event import CatalogChanged, Event, Hashing, Working
-from webui.schema.generation import HashCheckpoint, Replay, Txt2Img
+from webui.schema.generation import GenerationRequest, HashCheckpoint
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
 from webui.schema.model_work import Convert, Merge
+from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import MachineSettings
 from webui.services.images import ImageStore
 from webui.services.library import Library
@@ -210,14 +211,13 @@ class DeviceExecutor:
     def run(self, job: Job, emit: Callable[[Event], None], cancel: CancelToken) -> Rest | None:
         """Run a picture job, or the script it names, or a replay. The rest of a picture job is the saving of its pictures."""
         request = job.request
+        if not isinstance(request, GenerationRequest | Replay):
+            raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
+        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=self._images.open)
         if isinstance(request, Replay):
-            run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine())
             self._replays.run(run, request)
             return None
-        if not isinstance(request, Txt2Img):
-            raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
         request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))
-        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=self._images.open)
         if request.script:
             script = self._registries.scripts.get(request.script, field="script")
             params = script.Params.model_validate(request.ext.get(script.id, {}))
@@ -231,7 +231,7 @@ class DeviceExecutor:
         if self._runtime:
             self._runtime.close()
 
-    def _seed(self, job: Job, request: Txt2Img) -> int:
+    def _seed(self, job: Job, request: PictureRequest) -> int:
         if request.seed >= 0:
             return request.seed
         seed = job.seed if job.seed is not None else draw_seed()
@@ -247,7 +247,7 @@ class DeviceExecutor:
         return self._runtime
 
 
-def _subseed(job: Job, request: Txt2Img) -> int:
+def _subseed(job: Job, request: PictureRequest) -> int:
     """A random variation seed comes from the job's id, so that a requeued job goes on with the same pictures."""
     if request.subseed >= 0 or not request.subseed_strength:
         return request.subseed

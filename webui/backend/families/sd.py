@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from webui.backend.components import END, Autoencoder, Components, Encoded, Frame, ModuleCall, Prediction, TextEncoder
+from webui.backend.components import END, Autoencoder, Components, Encoded, Frame, ModuleCall, Prediction, TextEncoder, View
 from webui.backend.device import Device
 from webui.backend.families import sd_folder
 from webui.backend.families.ldm import read_part
@@ -221,7 +222,7 @@ def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) ->
     if config.unet.described:
         more = {"describe": _describer(config, device.device), "zero_negative": True, "sdxl": True}
     if extra:
-        more["blank"] = lambda autoencoder, height, width: _blank(extra, autoencoder, height, width, device.device)
+        more["look"] = _looker(extra, config.vae.scaling, device.device)
     return Components(
         checkpoint, device, denoise, encoders, SdAutoencoder(modules.vae, config.vae.scaling), _prediction(unet, config),
         scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels, parts,
@@ -254,12 +255,33 @@ def _describer(config: SdConfig, device: torch.device) -> Callable[[Tensor | Non
     return describe
 
 
-def _blank(channels: int, autoencoder: Autoencoder, height: int, width: int, device: torch.device) -> Tensor:
-    """An inpainting model sees a mask that is everywhere and a picture that is grey; an editing or depth model one of zeros (a1111-contract §4)."""
-    if channels != 5:
-        return torch.zeros(1, channels, height, width, device=device)
-    grey = autoencoder.encode(torch.zeros(1, 3, height * 8, width * 8, device=device))
-    return torch.cat([torch.ones_like(grey[:, :1]), grey], 1)
+def _looker(channels: int, scaling: float, device: torch.device) -> Callable[[Autoencoder, View], Tensor]:
+    """An inpainting model sees the mask and the picture without what is masked; an editing model the picture, its latents not scaled. Without a
+    picture the mask is everywhere, and what is edited all zeros (a1111-contract §4)."""
+
+    def inpaint(autoencoder: Autoencoder, view: View) -> Tensor:
+        size = (view.height * 8, view.width * 8)
+        picture = torch.zeros(1, 3, *size) if view.picture is None else view.picture
+        mask = torch.ones(1, 1, *size) if view.mask is None else view.mask
+        seen = torch.lerp(picture, picture * (1 - mask), view.mask_weight)
+        cells = interpolate(mask, size=(view.height, view.width))
+        return torch.cat([cells.to(device), autoencoder.encode(seen.to(device))], 1)
+
+    def edit(autoencoder: Autoencoder, view: View) -> Tensor:
+        if view.picture is None:
+            return torch.zeros(1, channels, view.height, view.width, device=device)
+        return autoencoder.encode(view.picture.to(device)) / scaling
+
+    def depth(autoencoder: Autoencoder, view: View) -> Tensor:
+        del autoencoder
+        if view.picture is not None:
+            raise ModelError(
+                "A depth model needs a depth estimator to look at a picture, and there is none yet.", field="checkpoint",
+                hint="Take another checkpoint for img2img; this one makes pictures from text.",
+            )
+        return torch.zeros(1, channels, view.height, view.width, device=device)
+
+    return {5: inpaint, 4: edit}.get(channels, depth)
 
 
 def _prediction(unet: UNet2DConditionModel, config: SdConfig) -> Prediction:

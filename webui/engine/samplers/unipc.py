@@ -75,6 +75,8 @@ def sample_unipc(network: Network, x: Tensor, timesteps: Tensor, noise: Noise, o
     if options.alphas_cumprod is None:
         raise ValueError("A timestep sampler needs the model's alphas_cumprod.")
     levels, steps = Levels(options.alphas_cumprod), len(timesteps)
+    if not steps:  # a picture of which next to nothing is to be replaced
+        return x
     start = int(timesteps[-1]) / 1000 + 1 / 1000 if options.start_from_picture else 1.0
     times = times_between(levels, start, 1 / len(options.alphas_cumprod), steps, options.unipc_skip_type)
     order = min(options.unipc_order, steps)

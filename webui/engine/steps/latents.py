@@ -6,14 +6,12 @@ from torch import Tensor
 
 from webui.backend.components import Components
 from webui.engine.course import Course
+from webui.engine.pixels import FACTOR
 from webui.engine.plan import Batch, Pass
 from webui.engine.rng import BatchNoise, Variation
 from webui.engine.samplers.contract import Noise, NoiseBetween
 from webui.schema.generation import GenerationRequest
 from webui.schema.settings import PictureSettings
-
-FACTOR = 8
-"""Pixels per latent cell, each way, of every Stable Diffusion autoencoder."""
 
 
 def batch_noise(components: Components, batch: Batch, part: Pass, request: GenerationRequest, settings: PictureSettings) -> BatchNoise:
@@ -25,12 +23,13 @@ def batch_noise(components: Components, batch: Batch, part: Pass, request: Gener
     return BatchNoise(shape, batch.seeds, components.device.device, source=settings.randn_source, variation=variation)
 
 
-def first_latents(noise: BatchNoise, course: Course, picture: Tensor | None = None, extra_noise: float = 0.0) -> Tensor:
+def first_latents(noise: BatchNoise, course: Course, picture: Tensor | None = None, extra_noise: float = 0.0, strength: float = 1.0) -> Tensor:
     """(batch, channels, height, width) float32: the first draw, and under it the picture's latents (1 or batch of them) when there is one.
 
-    `extra_noise` is A1111's "extra noise multiplier for img2img": the same noise once more, as strong as the picture.
+    `extra_noise` is A1111's "extra noise multiplier for img2img": the same noise once more, as strong as the picture; `strength` its
+    "noise multiplier".
     """
-    drawn = noise.draw()
+    drawn = noise.draw() * strength
     if picture is None:
         return drawn * course.spread
     return picture * course.signal + drawn * (course.spread + extra_noise * course.signal)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,9 +12,9 @@ from torch.nn.functional import interpolate
 
 from webui.backend.components import Components
 from webui.engine.course import load_function
+from webui.engine.pixels import FACTOR, to_pixels
 from webui.engine.plan import Enlarge
 from webui.engine.steps.decode import develop
-from webui.engine.steps.latents import FACTOR
 from webui.engine.steps.postprocess import to_image
 from webui.schema.errors import ModelError, WebuiError
 from webui.schema.sampling import UpscalerSpec
@@ -72,13 +71,8 @@ def encode_image(components: Components, image: Image.Image, generator: torch.Ge
     noise = None if generator is None else torch.randn(shape, generator=generator)
     latents = components.autoencoder.encode(to_pixels(image)[None].to(components.device.device), noise)
     if not bool(torch.isfinite(latents).all()):
-        raise ModelError("The VAE could not read the enlarged picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
+        raise ModelError("The VAE could not read the picture: it produced NaN (not a number).", hint="Start with --no-half-vae.")
     return latents
-
-
-def to_pixels(image: Image.Image) -> Tensor:
-    """RGB, 8 bits → (3, height, width) float32 in [-1, 1]."""
-    return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32) / 255 * 2 - 1).permute(2, 0, 1)
 
 
 def upscale_image(image: Image.Image, to: Enlarge) -> Image.Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +13,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from webui.schema.errors import RequestError
-from webui.schema.generation import Txt2Img
 from webui.schema.metadata import Metadata, MetadataKind
+from webui.schema.request import PictureAdapter, kind_of
 from webui.services.formats import EXIF_IFD, MAKER, MAKER_NOTE, UNICODE, USER_COMMENT
-from webui.services.images import BYTES_LIMIT, PIXELS_LIMIT
+from webui.services.images import BYTES_LIMIT, DAMAGED, PIXELS_LIMIT
 from webui.services.infotext.foreign import Found, load_object, read_comfyui, read_invokeai, read_novelai
 from webui.services.infotext.line import build_infotext
 from webui.services.infotext.paste import form_values
@@ -30,9 +29,6 @@ log = logging.getLogger(__name__)
 IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
 TEXT_LIMIT = 4 * 2**20
 """Bytes of a text file that is still looked at."""
-
-DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, EOFError, OverflowError, Image.DecompressionBombError)
-"""What Pillow raises for files that are cut off or made up."""
 
 
 def read_metadata(content: bytes, known: Known | None = None) -> Metadata:
@@ -167,9 +163,9 @@ def _of_easel(text: object, line: str, known: Known) -> Metadata | None:
     if data is None or not isinstance(data.get("request"), dict):
         return None
     values = data["request"]
-    unknown = sorted(values.keys() - Txt2Img.model_fields)
+    unknown = sorted(values.keys() - kind_of(values).model_fields)
     try:
-        request = Txt2Img.model_validate({key: value for key, value in values.items() if key not in unknown})
+        request = PictureAdapter.validate_python({key: value for key, value in values.items() if key not in unknown})
     except ValidationError as error:
         log.info("the request in a picture is not one of this version: %s", error.errors()[0]["msg"])
         return None

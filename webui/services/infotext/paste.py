@@ -9,8 +9,9 @@ from pydantic import JsonValue, ValidationError
 
 from webui.engine.prompt.styles import apply_styles
 from webui.schema.errors import field_errors
-from webui.schema.generation import Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.metadata import Metadata
+from webui.schema.request import PictureRequest
 from webui.schema.settings import PictureSettings
 from webui.services.infotext.restore import Known, to_request
 
@@ -35,12 +36,14 @@ def form_values(found: Metadata, known: Known) -> tuple[dict[str, JsonValue], li
     if exact:
         values["script"] = ""
         _fit_to_server(values, found, known, comments)
+    if isinstance(request, Img2Img):
+        values["enable_hr"] = False  # where it is pasted into the form of txt2img
     if values.get("checkpoint") == "":
         del values["checkpoint"]
     return values, comments
 
 
-def _with_texts(request: Txt2Img, known: Known, comments: list[str]) -> Txt2Img:
+def _with_texts(request: PictureRequest, known: Known, comments: list[str]) -> PictureRequest:
     """Styles that are not here, or say something else now, are written out in the prompts, with those that were applied before them: the prompts
     that the model reads stay the same."""
     here = {style.name: style for style in known.styles}

@@ -10,10 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from webui.backend.vae_choice import file_name
+from webui.engine.hires import second_pass
+from webui.engine.img2img import SOFT_KEYS
 from webui.engine.sampler_names import SAME_SAMPLER, SAME_SCHEDULE, hires_names_of_infotext
 from webui.schema.errors import field_errors
 from webui.schema.generation import Hires, Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.model import Checkpoint
+from webui.schema.request import PictureRequest
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
@@ -27,6 +31,8 @@ REQUEST_FIELDS = {
     "CFG Rescale phi": "cfg_rescale", "Denoising strength": "denoising_strength", "Hires prompt": "hr_prompt",
     "Hires negative prompt": "hr_negative_prompt", "Hires upscale": "hr_scale", "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y",
     "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg", "Refiner switch at": "refiner_switch_at",
+    "Image CFG scale": "image_cfg_scale", "Resize mode": "resize_mode", "Mask blur": "mask_blur", "Masked content": "inpainting_fill",
+    "Masked area padding": "inpaint_full_res_padding", "Soft inpainting enabled": "soft_inpainting", **{key: name for name, key in SOFT_KEYS.items()},
 }  # fmt: skip
 """Key of the line → field of the request, where the request has it."""
 
@@ -40,6 +46,7 @@ SETTINGS = {
     "Beta schedule alpha": "beta_dist_alpha", "Beta schedule beta": "beta_dist_beta", "Beta scheduler alpha": "beta_dist_alpha",
     "Beta scheduler beta": "beta_dist_beta", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
     "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
+    "Extra noise": "img2img_extra_noise", "Noise multiplier": "initial_noise_multiplier", "Conditional mask weight": "inpainting_mask_weight",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps",
 }  # fmt: skip
 """Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
@@ -49,7 +56,8 @@ SAME_CHECKPOINT = "Use same checkpoint"
 
 QUIET = {
     "Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations", "Hires sampler",
-    "Hires schedule type", "Hires upscaler", "Hires checkpoint", "Refiner", "Lora hashes", "TI hashes", "VAE hash",
+    "Hires schedule type", "Hires upscaler", "Hires checkpoint", "Refiner", "Mask mode", "Inpaint area", "Init image hash",
+    "Lora hashes", "TI hashes", "VAE hash",
 }  # fmt: skip
 """Keys that are used in another way, or only tell."""
 
@@ -69,26 +77,46 @@ class Known:
     """The networks that are here; None: not looked for."""
 
 
-def to_request(fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:
-    """The request that the fields describe, and the comments. Never raises: what cannot be used is left at its default and named."""
+def to_request(fields: Mapping[str, Any], known: Known) -> tuple[PictureRequest, list[str]]:
+    """The request that the fields describe, and the comments. Never raises: what cannot be used is left at its default and named. A line does not
+    hold the picture that img2img began with."""
     comments: list[str] = []
     values: dict[str, Any] = {}
+    kind = _kind_of(fields)
     for key, name in REQUEST_FIELDS.items():
-        if key in fields and name in Txt2Img.model_fields:
-            _add(values, name, fields[key], key, comments)
+        if key in fields and name in kind.model_fields:
+            _add(kind, values, name, fields[key], key, comments)
     _add_size(values, fields, comments)
     _add_sampler(values, fields, known, comments)
-    _add_hires(values, fields, known, comments)
+    if kind is Img2Img:
+        _add_masking(values, fields)
+    else:
+        _add_hires(values, fields, known, comments)
     _add_checkpoint(values, fields, known, comments)
     _add_refiner(values, fields, known, comments)
     if known.files is not None:
         comments += name_missing(str(fields.get("Prompt", "")), fields, known.files)
     settings = _settings(fields, known, comments)
-    used = QUIET | {key for key, name in REQUEST_FIELDS.items() if name in Txt2Img.model_fields} | _usable_settings().keys()
+    used = QUIET | {key for key, name in REQUEST_FIELDS.items() if name in kind.model_fields} | _usable_settings().keys()
     unused = [key for key, value in fields.items() if key not in used and DEFAULTS.get(key, 0 if key.startswith("Hires resize-") else None) != value]
     if unused:
         comments.append(f"Not used here: {', '.join(unused)}.")
-    return Txt2Img.model_validate(values | {"settings": settings}), comments
+    return kind.model_validate(values | {"settings": settings}), comments
+
+
+def _kind_of(fields: Mapping[str, Any]) -> type[PictureRequest]:
+    """A denoising strength without a second pass is img2img's. Lines of A1111 before its hires fix had a name (`First pass size`) come with a
+    resize."""
+    larger = any(key in fields for key in ("Hires upscale", "Hires upscaler")) or any(fields.get(f"Hires resize-{side}") for side in (1, 2))
+    return Img2Img if "Denoising strength" in fields and not larger else Txt2Img
+
+
+def _add_masking(values: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """What stands in words in the line. That there was a mask is seen only from what is written about it."""
+    values["inpainting_mask_invert"] = fields.get("Mask mode") == "Inpaint not masked"
+    values["inpaint_full_res"] = fields.get("Inpaint area") == "Only masked"
+    told = values["inpainting_mask_invert"] or values["inpaint_full_res"] or "mask_blur" in values or "soft_inpainting" in values
+    values["mode"] = "inpaint" if told or values.get("inpainting_fill", "original") != "original" else "img2img"
 
 
 def find_sampler(name: str, scheduler: str, known: Known) -> tuple[str, str]:
@@ -104,9 +132,9 @@ def find_sampler(name: str, scheduler: str, known: Known) -> tuple[str, str]:
     return sampler.name, automatic.label if chosen.name == sampler.scheduler else chosen.label
 
 
-def _add(values: dict[str, Any], name: str, value: Any, key: str, comments: list[str]) -> None:
+def _add(kind: type[PictureRequest], values: dict[str, Any], name: str, value: Any, key: str, comments: list[str]) -> None:
     try:
-        values[name] = getattr(Txt2Img.model_validate({name: value}), name)
+        values[name] = getattr(kind.model_validate({name: value}), name)
     except ValidationError as error:
         comments.append(f"{key}: {field_errors(error)[0].message}. It was left out.")
 
@@ -182,7 +210,7 @@ def _further(title: str, role: str, known: Known, comments: list[str]) -> str:
     return found.name if found else ""
 
 
-def refit(request: Txt2Img, fields: Mapping[str, Any], known: Known) -> tuple[Txt2Img, list[str]]:
+def refit(request: PictureRequest, fields: Mapping[str, Any], known: Known) -> tuple[PictureRequest, list[str]]:
     """A request of Easel's own, with comments for what it names that is not here. A checkpoint that is not here gives way to one of its hash or file
     name, else to the one in use."""
     comments: list[str] = []
@@ -192,9 +220,9 @@ def refit(request: Txt2Img, fields: Mapping[str, Any], known: Known) -> tuple[Tx
         if values["checkpoint"] and not comments:
             comments.append(f"The checkpoint {request.checkpoint} is here as {values['checkpoint']}.")
         request = request.revise(**values)
-    roles = (("refiner_checkpoint", request.enable_refiner, "the refiner"), ("hr_checkpoint_name", request.enable_hr, "the second pass"))
-    for name, used, role in roles:
-        wanted = getattr(request, name)
+    second = second_pass(request) is not None
+    for name, used, role in (("refiner_checkpoint", request.enable_refiner, "the refiner"), ("hr_checkpoint_name", second, "the second pass")):
+        wanted = getattr(request, name, "")
         if used and wanted and known.checkpoints and all(item.name != wanted for item in known.checkpoints):
             request = request.revise(**{name: _further(PurePosixPath(wanted).stem, role, known, comments)})
     if request.enable_refiner and not request.refiner_checkpoint:
