@@ -20,16 +20,17 @@ export const pasteButton = (tab) => (tab === 'txt2img' ? 'paste' : `${tab}_paste
 
 export function mountForms() {
   easel.fill = fill;
-  easel.read = async (values, tab) => reading?.({ ...byPath(tab, values), ...await (provided[tab] || (() => ({})))() });
+  easel.read = async (values, tab) => reading?.({ ...byPath(tab, values), ...await held(tab) });
   // On their way to the server: the values of Gradio's components, with what is held elsewhere.
   easel.withCanvas = async (tab, values) => {
-    const own = provided[tab] ? await provided[tab]() : {};
+    const own = await held(tab);
     return Object.keys(forms[tab]).map((path, index) => (path in own ? own[path] : values[index]));
   };
   document.addEventListener('keydown', onKey);
 }
 
 export const provide = (tab, give) => { provided[tab] = give; };
+const held = async (tab) => (provided[tab] ? provided[tab]() : {});
 export const onFill = (listener) => filling.push(listener);
 
 const byPath = (tab, values) => Object.fromEntries(Object.keys(forms[tab]).map((path, index) => [path, values[index]]));
@@ -38,7 +39,11 @@ let reading = null, order = null;
 export const now = (tab = current()) => new Promise((resolve) => { reading = resolve; byId(`${tab}_read`).click(); });
 
 // Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
-const put = (tab, values) => new Promise((resolve) => { order = { values, resolve }; byId(`${tab}_fill`).click(); });
+async function put(tab, values) {
+  const own = Object.entries(await held(tab)).filter(([path]) => path in values);
+  const before = await new Promise((resolve) => { order = { values, resolve }; byId(`${tab}_fill`).click(); });
+  return { ...before, ...Object.fromEntries(own) };
+}
 
 function fill(current, tab) {
   if (!order) return current;

@@ -80,7 +80,7 @@ function mountDrop() {
 // ---- the dialog
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-const empty = (value) => value === null || value === '' || same(value, []) || same(value, {});
+const empty = (value) => value === null || value === undefined || value === '' || same(value, []) || same(value, {});
 
 // One row for each field that would change; settings are rows of their own, `settings.<key>`, with undefined for "as the server has it".
 export function compare(current, values, tab) {
@@ -92,7 +92,7 @@ export function compare(current, values, tab) {
     if (path !== 'settings') { look(path, current[path], values[path]); continue; }
     for (const key of new Set([...Object.keys(current.settings || {}), ...Object.keys(values.settings)])) look(`settings.${key}`, current.settings?.[key], values.settings[key]);
   }
-  return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && !empty(values[path])) };
+  return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && values[path] && !empty(values[path])) };
 }
 
 // `source` may also bring a title and a summary of its own, and with `extra(dialog)` further buttons: then the dialog opens even when nothing differs.
@@ -140,10 +140,12 @@ function show(path, value, tab) {
   if (value === undefined) return t('as_in_settings');
   if (typeof value === 'boolean') return t(value ? 'yes' : 'no');
   if (empty(value)) return '—';
+  if (value.sha256) return `${value.width}×${value.height}, ${value.sha256.slice(0, 8)}`; // a picture
   if (typeof value === 'object') return Array.isArray(value) ? value.join(', ') : JSON.stringify(value);
   const choices = window.gradio_config.components.find((component) => component.id === forms[tab][path]?.id)?.props.choices || [];
   const label = choices.find((choice) => choice[1] === value)?.[0];
-  return String(path !== 'checkpoint' && typeof label === 'string' ? label : value);
+  if (path === 'checkpoint' || typeof label !== 'string') return String(value);
+  return label.startsWith('__i18n__') ? t(String(value)) : label; // a choice of ours has its value as its key
 }
 
 async function take(tab, before, rows) {
