@@ -340,7 +340,7 @@ class Studio:
         looks, complaints = self._parts.defaults.read()
         default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None)
         for name, value in form_values(default).items():
-            for tab in FORMS:
+            for tab in FORMS if name != "prompt" else ("txt2img",):  # what to make of a picture is not the model's to say
                 looks.setdefault(field_key(tab, name), {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}
 

@@ -26,7 +26,7 @@ export function mountBatch() {
     return { list, element: h('div', { class: 'zone', ondragover: over, ondrop: over }, icon('picture'), h('strong', { text: t(`batch_${name}`) }), list, h('div', { class: 'row' }, act('batch_files', () => inputs[0].click()), act('batch_folder', () => inputs[1].click()), button('close', t('batch_none'), () => { files[name] = []; draw(); }, { class: 'icon-button' })), ...inputs) };
   };
   const props = Object.keys(PROPS).map((name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', 'data-prop': name, checked: true }), h('span', { text: t(PROPS[name]) })));
-  parts = { pictures: zone('pictures'), masks: zone('masks'), info: h('input', { type: 'checkbox', id: 'img2img_batch_use_png_info', onchange: draw }), status: h('p', { class: 'status', role: 'status' }), props: h('div', { class: 'knobs' }, ...props) };
+  parts = { pictures: zone('pictures'), masks: zone('masks'), info: h('input', { type: 'checkbox', id: 'img2img_batch_use_png_info', onchange: draw }), status: h('p', { class: 'said', role: 'status' }), props: h('div', { class: 'knobs' }, ...props) };
   parts.all = h('div', { class: 'batch', id: 'img2img_batch' }, h('div', { class: 'zones' }, parts.pictures.element, parts.masks.element), h('label', { class: 'check' }, parts.info, h('span', { text: t('batch_info') })), parts.props, parts.status);
   // Before Gradio hears of it: in this mode Generate puts one job in line for each picture.
   document.addEventListener('click', (event) => {
