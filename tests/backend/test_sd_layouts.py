@@ -292,6 +292,25 @@ def test_what_stands_in_for_a_picture(tmp_path: Path) -> None:
     assert plain.look(plain.autoencoder, View(8, 12)) is None
 
 
+def test_what_a_model_sees_of_a_picture(tmp_path: Path) -> None:
+    """Inpainting: the mask, and the picture without what is masked as far as `mask_weight` says; editing: the picture, its latents not scaled."""
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mask = torch.zeros(1, 1, 64, 96)
+    mask[..., :48] = 1
+    inpainting = _load(write_checkpoint(tmp_path / "i.safetensors", TINIES["sd1-inpainting"], 5), "sd1")
+    encode = inpainting.autoencoder.encode
+    for weight, seen in ((1.0, picture * (1 - mask)), (0.0, picture), (0.5, picture * (1 - mask / 2))):
+        look = inpainting.look(inpainting.autoencoder, View(8, 12, picture, mask, weight))
+        assert look is not None and (look[:, 0, :, :6] == 1).all() and not look[:, 0, :, 6:].any()
+        assert torch.allclose(look[:, 1:], encode(seen), atol=1e-5)
+    edit = _load(write_checkpoint(tmp_path / "e.safetensors", TINIES["sd1-edit"], 5), "sd1")
+    look = edit.look(edit.autoencoder, View(8, 12, picture, mask))
+    assert look is not None and torch.allclose(look * 0.18215, edit.autoencoder.encode(picture), atol=1e-5)
+    depth = _load(write_checkpoint(tmp_path / "d.safetensors", TINIES["sd2-depth"], 5), "sd2")
+    with pytest.raises(ModelError, match="depth estimator"):
+        depth.look(depth.autoencoder, View(8, 12, picture))
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

@@ -149,6 +149,7 @@ def test_a_batch_begins_with_the_same_picture_and_has_its_own_noise(make: Make) 
     Image.new("RGB", (1000, 1000))}, "resize_by"), ({"mode": "inpaint", "mask": Image.new("L", NOISE.size)}, "mask"),
     ({"mode": "inpaint", "mask": Image.new("L", NOISE.size, 255), "inpainting_mask_invert": True}, "mask"),
     ({"mode": "inpaint_sketch", "colour": Image.new("RGBA", NOISE.size)}, "colour"),
+    ({"image": Image.new("RGB", (5, 500)), "resize_mode": "Just resize (latent upscale)"}, "resize_mode"),
     ({"settings": PictureSettings(img2img_fix_steps=True), "denoising_strength": 0.0}, "denoising_strength"),
     ({"settings": PictureSettings(upscaler_for_img2img="nothing")}, "settings.upscaler_for_img2img"),
     ({"settings": PictureSettings(upscaler_for_img2img="Latent")}, "settings.upscaler_for_img2img"),
@@ -212,3 +213,12 @@ def test_masks_are_saved_beside_when_asked(make: Make) -> None:
 def test_without_the_overlay_all_is_the_model_s(make: Make) -> None:
     one = make(PictureSettings(overlay_inpaint=False), mode="inpaint", mask=CIRCLE)[0]
     assert (array(one.image) != array(NOISE)).any(-1).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (7, 9)])
+def test_pictures_of_odd_shapes(make: Make, size: tuple[int, int]) -> None:
+    image, mask = Image.new("RGB", size, (200, 100, 50)), Image.new("L", size, 255)
+    for mode in ("Just resize", "Crop and resize", "Resize and fill"):
+        for only_masked in (False, True):
+            one = make(image=image, mode="inpaint", mask=mask, resize_mode=mode, inpaint_full_res=only_masked, steps=1, sampler="Euler")[0]
+            assert one.image.size == (size if only_masked else (96, 64))

@@ -35,8 +35,8 @@ class Fit:
 def work_of(plan: Plan) -> Work:
     """The largest model call and the largest picture of a plan."""
     size = plan.request.batch_size
-    rows = max(size if part.guidance == 1.0 else 2 * size for part in plan.passes)
-    return Work(max(part.width * part.height for part in plan.passes), rows)
+    rows = max((1 if part.guidance == 1.0 else 2 if part.picture_cfg == 1.0 else 3) * size for part in plan.passes)
+    return Work(max(part.pixels for part in plan.passes), rows)
 
 
 def fit(manager: ModelManager, choice: ModelChoice, work: Work, options: DeviceOptions, tools: RunTools) -> Fit:

@@ -38,6 +38,12 @@ class Begin:
     request: Img2Img
     upscaler: UpscalerSpec | None = None
 
+    @property
+    def pixels(self) -> int:
+        """Of the picture as it is encoded, where that is its own size."""
+        image = self.request.image
+        return image.width * image.height if image is not None and self.request.resize_mode == "Just resize (latent upscale)" else 0
+
 
 def size_of(request: Img2Img) -> tuple[int, int]:
     """Pixels that are worked on: a multiple of 8, as the latents are."""
@@ -79,6 +85,8 @@ def check_source(request: Img2Img, sampler: SamplerSpec, settings: PictureSettin
             f"The result would have {width}×{height} pixels; sides from {LEAST_SIDE} to {SIDE_LIMIT} are possible.", field="resize_by",
             hint="Take another factor, or say width and height.",
         )
+    if request.resize_mode == "Just resize (latent upscale)" and min(image.width, image.height) < CELL:
+        raise RequestError("The picture is too small to have latents.", field="resize_mode", hint="Take another resize mode.")
     _check_steps(request, sampler, settings)
 
 

@@ -98,6 +98,11 @@ class Pass:
         return (self.width, self.height) if self.enlarge is None else (self.enlarge.width, self.enlarge.height)
 
     @property
+    def pixels(self) -> int:
+        """Of the largest picture that is decoded or encoded on the way."""
+        return max(self.width * self.height, self.begin.pixels if self.begin else 0)
+
+    @property
     def done(self) -> int:
         """Steps that are really done."""
         return self.steps if self.strength is None else img2img_steps(self.steps, self.strength, exactly=self.exact_steps)[1] + 1
