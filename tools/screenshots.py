@@ -111,6 +111,31 @@ def take_extras(browser: Browser, url: str) -> None:
     photograph(page, "extras.png")
 
 
+def take_canvas(browser: Browser, url: str) -> None:
+    """Send the finished picture to Inpaint, paint a mask, and photograph the canvas with the frame of "Only masked"."""
+    page = open_page(browser, url)
+    page.click("#txt2img_send_to_inpaint")
+    page.wait_for_selector("#img2img_image[data-ready]")
+    page.check("#img2img_inpaint_full_res input")
+    canvas = page.locator("#img2img_canvas")
+    canvas.scroll_into_view_if_needed()
+    box = page.locator("#img2img_image").bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    for step in range(1, 15):
+        page.mouse.move(middle[0] - 60 + step * 8, middle[1] + 20 * (step % 2))
+    page.mouse.up()
+    page.mouse.move(middle[0] + 90, middle[1] + 60)
+    page.wait_for_timeout(500)
+    path = IMAGES / "canvas.png"
+    canvas.screenshot(path=path)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256)
+    small.save(path, optimize=True)
+
+
 def main() -> int:
     """Make all pictures. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,6 +157,7 @@ def main() -> int:
         with served(data) as url:
             if options.only != "extras":
                 take(browser, url, options.steps)
+                take_canvas(browser, url)
             if options.only != "page":
                 take_extras(browser, url)
         browser.close()

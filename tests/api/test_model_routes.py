@@ -14,8 +14,8 @@ from webui.main import make_app, make_folders
 from webui.options import parse_options
 from webui.schema.event import CatalogChanged
 from webui.services.studio import Studio
+from webui.ui.parts.lists import checkpoint_choices
 from webui.ui.parts.top import list_checkpoints
-from webui.ui.tabs.txt2img import checkpoint_choices
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CARD = "/api/v1/models/card?kind=checkpoint&name=tiny.safetensors"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import finished, set_small
+from tests.browser.conftest import set_small
 from tests.serving import Server
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import write_file
@@ -72,8 +72,7 @@ def test_the_estimate_is_on_the_page(open_page: Open, server: Server) -> None:
             .observe(document.querySelector('.progress-text'), { childList: true, characterData: true, subtree: true });
     }""")
     set_small(page).click("#txt2img_generate")
-    finished(page, 1)
-    assert any("needs about" in text for text in page.evaluate("window.seen"))
+    page.wait_for_function("window.seen.some((text) => text.includes('needs about'))")
 
 
 def test_the_vae_can_stand_at_the_top(open_page: Open, server: Server) -> None:

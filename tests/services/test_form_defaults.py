@@ -38,7 +38,8 @@ def test_no_file_means_no_defaults(defaults: FormDefaults) -> None:
         ({"customscript/seed.py/txt2img/Seed/value": -1.0}, {"seed": {"value": -1}}),
         ({"txt2img/Styles/value": ["Good"]}, {"styles": {"value": ["Good"]}}),
         ({"txt2img/Negative prompt/visible": False}, {"negative_prompt": {"visible": False}}),
-        ({"img2img/Width/value": "nonsense", "txt2img/Refiner/value": True}, {}),
+        ({"img2img/Width/value": 640, "img2img_scale/value": 2}, {"img2img/width": {"value": 640}, "img2img/resize_by": {"value": 2.0}}),
+        ({"extras/Width/value": "nonsense", "txt2img/Refiner/value": True}, {}),
     ],
 )
 def test_what_is_understood(defaults: FormDefaults, content: dict[str, object], looks: dict[str, object]) -> None:
@@ -56,6 +57,7 @@ def test_what_is_understood(defaults: FormDefaults, content: dict[str, object], 
         ("txt2img/Width/maximum", 10, "from 64 to 10"),
         ("txt2img/Prompt/minimum", 3, "no slider"),
         ("txt2img/Prompt/visible", "no", "true or false"),
+        ("img2img/Resize mode/value", "stretch", "Just resize"),
     ],
 )
 def test_what_is_not_possible_is_named_and_the_rest_used(defaults: FormDefaults, key: str, value: object, word: str) -> None:
@@ -76,14 +78,15 @@ def test_a_damaged_file_is_named_and_never_overwritten(defaults: FormDefaults, t
 
 
 def test_saving_keeps_what_others_wrote_and_writes_only_what_differs(defaults: FormDefaults) -> None:
-    write(defaults, **{"img2img/Width/value": 640, "txt2img/Width/value": 768, "txt2img/Width/maximum": 4096, "txt2img_height/value": 8})
+    others = {"extras/Width/value": 640, "img2img/Width/value": 640}
+    write(defaults, **others, **{"txt2img/Width/value": 768, "txt2img/Width/maximum": 4096, "txt2img_height/value": 8})
     defaults.save({"width": 512, "height": 1024, "sampler": "Euler a", "prompt": ""})
     assert json.loads(defaults.path.read_text()) == {
-        "img2img/Width/value": 640, "txt2img/Width/maximum": 4096, "txt2img/Height/value": 1024,
+        "extras/Width/value": 640, "img2img/Width/value": 640, "txt2img/Width/maximum": 4096, "txt2img/Height/value": 1024,
         "customscript/sampler.py/txt2img/Sampling method/value": "Euler a",
     }
     defaults.clear()
-    assert json.loads(defaults.path.read_text()) == {"img2img/Width/value": 640}
+    assert json.loads(defaults.path.read_text()) == {"extras/Width/value": 640}
 
 
 @pytest.mark.parametrize(
@@ -97,4 +100,5 @@ def test_a_wrong_value_saves_nothing(defaults: FormDefaults, values: dict[str, o
 
 def test_every_field_has_a_key_of_its_own() -> None:
     keys = [key for name in fields() for key in keys_of(name)]
-    assert len(keys) == len(set(keys)) and "txt2img_script_list" in keys and "checkpoint" not in fields()
+    assert len(keys) == len(set(keys)) and {"txt2img_script_list", "img2img/Mask blur"} <= set(keys)
+    assert not {"checkpoint", "img2img/checkpoint", "img2img/image", "img2img/mode", "img2img/settings"} & set(fields())

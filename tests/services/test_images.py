@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,13 @@ def test_a_picture_of_another_size_than_named_is_refused(tmp_path: Path) -> None
             use(ref.revise(width=5))
         with pytest.raises(NotFoundError):
             use(ImageRef(sha256="0" * 64, width=4, height=4))
+
+
+def test_the_same_picture_may_come_several_times_at_once(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        for shade in range(24):
+            content = saved(Image.new("L", (8, 8), shade), "PNG")
+            refs = list(pool.map(store.put, [content] * 8))
+            assert len({ref.sha256 for ref in refs}) == 1 and store.read(refs[0].sha256) == content
+    assert not list(tmp_path.rglob("*.tmp"))

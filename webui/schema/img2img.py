@@ -23,14 +23,15 @@ MASKED: tuple[ImageMode, ...] = ("inpaint", "inpaint_sketch", "inpaint_upload")
 class Source(Frozen):
     """The picture, and what lies on it at the same size. What the mode does not use may be there and is left alone."""
 
-    mode: ImageMode = "img2img"
+    mode: Annotated[ImageMode, Radio(label="img2img_mode", choices=("img2img", "sketch", "inpaint", "inpaint_sketch", "inpaint_upload"),
+                                     elem="mode")] = "img2img"
     image: Annotated[ImageRef | None, Picture(label="img2img_image", elem="image")] = None
     """The picture at the bottom."""
 
-    colour: ImageRef | None = None
+    colour: Annotated[ImageRef | None, Picture(label="img2img_colour", elem="colour")] = None
     """Strokes of colour over it, RGBA (`sketch`, `inpaint_sketch`)."""
 
-    mask: ImageRef | None = None
+    mask: Annotated[ImageRef | None, Picture(label="img2img_mask", elem="mask")] = None
     """What is to be replaced (`inpaint`, `inpaint_upload`): white in a grey or RGB picture, opaque in one with transparency."""
 
     resize_mode: Annotated[ResizeMode, Radio(label="resize_mode", choices=("Just resize", "Crop and resize", "Resize and fill",

@@ -13,7 +13,9 @@ from webui.schema.widgets import Checkbox, Dropdown, TextBox
 CHECKPOINT_SETTING = "sd_model_checkpoint"
 """A1111's key of the checkpoint picker. Here the checkpoint belongs to the request; the key only says whether and where the picker is shown."""
 
-TAB_NAMES = {"txt2img": "txt2img", "extras": "Extras", "pnginfo": "PNG Info", "models": "Models", "settings": "Settings"}
+TAB_NAMES = {
+    "txt2img": "txt2img", "img2img": "img2img", "extras": "Extras", "pnginfo": "PNG Info", "models": "Models", "settings": "Settings",
+}
 """Tabs of the page by id, in their order, with what A1111's settings call them."""
 
 Names = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)]

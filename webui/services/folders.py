@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +95,7 @@ def _lock(file: IO[str]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file as a whole: temporary file, fsync, rename. A crash leaves the old one or the new one. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")  # two may write the same at once
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -38,7 +38,7 @@ from webui.schema.style import Style
 from webui.services.events import EventBus
 from webui.services.extras import ExtrasDesk
 from webui.services.folders import Folders
-from webui.services.form_defaults import FormDefaults
+from webui.services.form_defaults import FORMS, FormDefaults, field_key
 from webui.services.gallery import Gallery
 from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
@@ -354,7 +354,8 @@ class Studio:
         looks, complaints = self._parts.defaults.read()
         default = next((item for item in self.checkpoints() if item.name == self.default_checkpoint()), None) if self.models_at_hand else None
         for name, value in form_values(default).items():
-            looks.setdefault(name, {}).setdefault("value", value)
+            for tab in FORMS if name != "prompt" else ("txt2img",):  # what to make of a picture is not the model's to say
+                looks.setdefault(field_key(tab, name), {}).setdefault("value", value)
         return {"settings": settings, "form": looks, "complaints": complaints}
 
     def save_defaults(self, values: dict[str, Any]) -> None:

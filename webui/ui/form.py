@@ -6,7 +6,7 @@ Knows widgets and field paths; knows neither where on the page a component stand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -17,11 +17,11 @@ from pydantic.fields import FieldInfo
 from webui.plugins.host import PluginHost
 from webui.plugins.registry import Params
 from webui.schema.errors import ErrorInfo, WebuiError, field_errors
-from webui.schema.generation import Txt2Img
-from webui.schema.widgets import Checkbox, Dropdown, Number, Overrides, Slider, TextBox, Widget, widget_of
+from webui.schema.generation import GenerationRequest
+from webui.schema.widgets import Checkbox, Dropdown, Number, Overrides, Picture, Radio, Slider, TextBox, Widget, widget_of
 from webui.ui.translations import word
 
-Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox | gr.JSON
+Control = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox | gr.Radio | gr.JSON
 """What a field can look like."""
 
 Choices = Sequence[tuple[str | I18nData, str]]
@@ -30,11 +30,13 @@ Choices = Sequence[tuple[str | I18nData, str]]
 SHARED_ELEMENTS = {"checkpoint": "setting_sd_model_checkpoint", "hr_prompt": "hires_prompt", "hr_negative_prompt": "hires_neg_prompt"}
 """Fields whose component has an id without the tab's name, as in A1111."""
 
+R = TypeVar("R", bound=GenerationRequest)
 
-class Form:
+
+class Form(Generic[R]):
     """The components of one request class. `sources` gives the entries of a dropdown by the name in its widget."""
 
-    def __init__(self, request: type[Txt2Img], tab: str, host: PluginHost, sources: Mapping[str, Callable[[], Choices]]) -> None:
+    def __init__(self, request: type[R], tab: str, host: PluginHost, sources: Mapping[str, Callable[[], Choices]]) -> None:
         self.request = request
         self.tab = tab
         self.host = host
@@ -42,11 +44,27 @@ class Form:
         self.components: dict[str, Control] = {}
         self.elements: dict[str, str] = {}
         self.labels: dict[str, str] = {}
+        self.adopted: set[str] = set()
         self.loads: list[tuple[Callable[..., Any], list[Control], Component]] = []
         """What is to be asked once when a page opens: action, its inputs, the component that shows the answer."""
 
         self.catalog_changed: list[Callable[..., Any]] = []
         """Events that say that the list of checkpoints is another one."""
+
+        self.before: str | None = None
+        """Script that Generate's values, in the order of `components`, go through on their way from the browser."""
+
+    def adopt(self, name: str, other: Form[Any]) -> None:
+        """Use the component of a field of another form: the page has it once (the checkpoint picker)."""
+        self.components[name] = other.components[name]
+        self.elements[name] = other.elements[name]
+        self.labels[name] = other.labels[name]
+        self.catalog_changed = other.catalog_changed
+        self.adopted.add(name)
+
+    def key(self, path: str) -> str:
+        """What the browser's draft calls a field: its path, in other tabs than the first with the tab before it."""
+        return path if self.tab == "txt2img" or path in self.adopted else f"{self.tab}/{path}"
 
     def place(self, name: str, **look: Any) -> Control:
         """Make the component of a field right here in the open layout. `look` goes to Gradio (scale, min_width, value, …)."""
@@ -73,9 +91,9 @@ class Form:
             if widget is not None:
                 self._make(f"ext.{key}.{name}", f"{self.tab}_{key}_{widget.elem or name}", field, widget, {})
 
-    def parse(self, fields: Mapping[str, Any]) -> Txt2Img | list[ErrorInfo]:
+    def parse(self, fields: Mapping[str, Any]) -> R | list[ErrorInfo]:
         """The request that the raw component values by field path mean, or every error at its field; nothing is corrected."""
-        fields = {path: _empty(self.components.get(path)) if value is None else value for path, value in fields.items()}
+        fields = {path: self._empty(path) if value is None else value for path, value in fields.items()}
         empty = [path for path, value in fields.items() if value is None and isinstance(self.components.get(path), (gr.Number, gr.Slider))]
         errors = [ErrorInfo(type="RequestError", message="This box is empty.", field=path, hint="Enter a number.") for path in empty]
         values = {path: value for path, value in fields.items() if "." not in path and path not in empty}
@@ -88,6 +106,13 @@ class Form:
             errors += field_errors(error)
             return sorted(errors, key=self._place_of)  # the page goes to the first
         return errors or request
+
+    def _empty(self, path: str) -> list[str] | dict[str, Any] | None:
+        """What a component that says nothing means: no entry, or None where there has to be one."""
+        component = self.components.get(path)
+        if isinstance(component, gr.JSON):
+            return {} if path == "settings" else None
+        return [] if isinstance(component, gr.Dropdown) and component.multiselect else None
 
     def _place_of(self, error: ErrorInfo) -> int:
         """Where the field stands in the form; a complaint about no field of ours comes last."""
@@ -131,13 +156,8 @@ class Form:
                 return gr.Dropdown(choices, multiselect=widget.multiple or None, **common)
             case Checkbox():
                 return gr.Checkbox(**common)
-            case Overrides():  # holds the value; `web/paste.js` draws it
+            case Radio():
+                return gr.Radio([(word(name), name) for name in widget.choices], **common)
+            case Overrides() | Picture():  # holds the value; `web/paste.js` and `web/canvas.js` draw it
                 return gr.JSON(common["value"], elem_id=common["elem_id"], visible=False)
         raise ValueError(f"There is no component for the widget {type(widget).__name__}.")
-
-
-def _empty(component: Control | None) -> list[str] | dict[str, Any] | None:
-    """What a component that says nothing means: no entry, or None where there has to be one."""
-    if isinstance(component, gr.JSON):
-        return {}
-    return [] if isinstance(component, gr.Dropdown) and component.multiselect else None

@@ -10,11 +10,12 @@ import gradio as gr
 from pydantic import ValidationError
 
 from webui.engine.hires import hires_size
-from webui.schema.generation import Hires
+from webui.schema.generation import Hires, Txt2Img
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.refiner import place_further
+from webui.ui.parts.switched import switched
 from webui.ui.translations import word
 
 SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
@@ -24,26 +25,22 @@ ROWS = (("hr_upscaler", "hr_second_pass_steps"), ("denoising_strength", "hr_scal
 MORE_ROWS = (("hr_sampler", "hr_scheduler"), ("hr_cfg",), ("hr_prompt", "hr_negative_prompt"))
 
 
-def place_hires(form: Form, studio: Studio, tab: str) -> None:
+def place_hires(form: Form[Txt2Img], studio: Studio) -> None:
     """Lay it out and wire it. What is set in there is used only with the switch on, and by ✨ always."""
-    with gr.Column(elem_id=f"{tab}_hr_box", elem_classes="switch-box"):
-        with gr.Row(elem_id=f"{tab}_hr_head", elem_classes="switch-head"):
-            switch = form.place("enable_hr", container=False, min_width=40)
-            sizes = gr.HTML("", elem_id=f"{tab}_hr_finalres", padding=False)
-        with gr.Accordion(word("hires_fix"), open=False, elem_id=f"{tab}_hr", elem_classes="switched"):
-            for names in ROWS:
+    with switched(form, "enable_hr", f"{form.tab}_hr", "hires_fix") as head:
+        with head:
+            sizes = gr.HTML("", elem_id=f"{form.tab}_hr_finalres", padding=False)
+        for names in ROWS:
+            _place_row(form, names)
+        with gr.Accordion(word("hires_more"), open=False, elem_id=f"{form.tab}_hires_fix_more"):
+            place_further(form, studio, "hr_checkpoint_name")
+            for names in MORE_ROWS:
                 _place_row(form, names)
-            with gr.Accordion(word("hires_more"), open=False, elem_id=f"{tab}_hires_fix_more"):
-                place_further(form, studio, "hr_checkpoint_name")
-                for names in MORE_ROWS:
-                    _place_row(form, names)
     watched, say = [form.components[name] for name in SIZES], partial(say_sizes, studio)
     for component in watched:
         listen(component.change, say, inputs=watched, outputs=[sizes], preprocess=False, trigger_mode="always_last")
     form.loads.append((say, watched, sizes))
-    assert isinstance(switch, gr.Checkbox)
-    listen(switch.input, inputs=[switch], js=f"(on) => window.easel.openPanel('{tab}_hr', on)")
-    _wire_button(form, tab)
+    _wire_button(form, form.tab)
 
 
 def say_sizes(studio: Studio, *values: Any) -> str:

@@ -10,22 +10,17 @@ import gradio as gr
 from webui.services.studio import Studio
 from webui.ui.form import Choices, Form
 from webui.ui.parts.listen import listen
-from webui.ui.translations import word
+from webui.ui.parts.switched import switched
 
 
-def place_refiner(form: Form, studio: Studio, tab: str) -> None:
+def place_refiner(form: Form[Any], studio: Studio) -> None:
     """Lay it out and wire it. What is set in there is used only with the switch on."""
-    with gr.Column(elem_id=f"{tab}_enable_box", elem_classes="switch-box"):
-        with gr.Row(elem_id=f"{tab}_enable_head", elem_classes="switch-head"):
-            switch = form.place("enable_refiner", container=False, min_width=40)
-        with gr.Accordion(word("refiner"), open=False, elem_id=f"{tab}_enable", elem_classes="switched"), gr.Row():
-            place_further(form, studio, "refiner_checkpoint", min_width=200)
-            form.place("refiner_switch_at", min_width=200)
-    assert isinstance(switch, gr.Checkbox)
-    listen(switch.input, inputs=[switch], js=f"(on) => window.easel.openPanel('{tab}_enable', on)")
+    with switched(form, "enable_refiner", f"{form.tab}_enable", "refiner"), gr.Row():
+        place_further(form, studio, "refiner_checkpoint", min_width=200)
+        form.place("refiner_switch_at", min_width=200)
 
 
-def place_further(form: Form, studio: Studio, name: str, **look: Any) -> None:
+def place_further(form: Form[Any], studio: Studio, name: str, **look: Any) -> None:
     """The list of a field that names another checkpoint; it is read again when a page opens and when the files have changed."""
     picker = form.place(name, **look)
     assert isinstance(picker, gr.Dropdown)

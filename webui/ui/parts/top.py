@@ -10,12 +10,12 @@ import gradio as gr
 from webui.services.studio import Studio
 from webui.ui.form import Choices, Form
 from webui.ui.parts.listen import listen
-from webui.ui.tabs.txt2img import checkpoint_choices
+from webui.ui.parts.lists import checkpoint_choices
 
 RESCAN = "async (value) => { await window.easel.rescan(); return value; }"
 
 
-def place_top(form: Form, studio: Studio, page: gr.Blocks) -> None:
+def place_top(form: Form[Any], studio: Studio, page: gr.Blocks) -> None:
     """Lay the bar out. The list of checkpoints is read again when a page opens, at refresh, and when the server says that it changed."""
     with gr.Row(elem_id="easel_top"):
         gr.HTML('<span class="brand">Easel</span>', elem_id="easel_brand", padding=False)

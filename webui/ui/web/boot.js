@@ -13,18 +13,28 @@
     try { localStorage.setItem('easel.draft', JSON.stringify(draft)); } catch { /* storage is full or forbidden: the page works without it */ }
     document.dispatchEvent(new CustomEvent('easel:keep', { detail: path }));
   };
+  // One or more fields of a form are other ones now.
+  easel.note = (values, tab) => Object.values(page.forms[tab]).forEach(({ key }, index) => {
+    if (JSON.stringify(values[index]) !== JSON.stringify(key in draft ? draft[key] : easel.born[key])) easel.keep(key, values[index]);
+  });
   // Filled in by main.js; until it has loaded, what Gradio calls must not fail.
-  easel.answered = (answer) => { easel.early = answer; };
+  easel.answered = (...answer) => { easel.early = answer; };
   easel.showScript = () => {};
   easel.reuseSeed = (seed) => seed;
-  easel.openPanel = easel.enlarge = () => {};
+  easel.openPanel = easel.enlarge = easel.sizeOfPicture = () => {};
+  easel.withCanvas = (tab, values) => values;
   easel.rescan = () => {};
   easel.applyStyles = (...texts) => texts;
   easel.read = () => {};
   easel.fill = (values) => values;
-  easel.tab = 'txt2img';
+  easel.tab = easel.making = 'txt2img'; // the open tab, and the form that is meant
   easel.tabBefore = read('easel.tab'); // main.js opens it again
-  easel.openedTab = (id) => { easel.tab = id; try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ } };
+  easel.openedTab = (id) => {
+    easel.tab = id;
+    if (id in page.forms) easel.making = id;
+    try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ }
+    document.dispatchEvent(new CustomEvent('easel:tab', { detail: id }));
+  };
 
   const translations = window.gradio_config?.i18n_translations || {};
   const locales = Object.keys(translations);
@@ -50,16 +60,16 @@
   system.addEventListener('change', easel.paint);
   easel.paint();
 
-  const pathById = new Map(Object.entries(page.ids).map(([path, id]) => [id, path]));
+  const fields = new Map(Object.values(page.forms).flatMap((form) => Object.entries(form).map(([path, { id, key }]) => [id, { path, key }])));
   for (const component of window.gradio_config?.components || []) {
     if (chosen) component.props = translated(component.props, translations[chosen]);
-    const path = pathById.get(component.id);
+    const { path, key } = fields.get(component.id) || {};
     if (!path) continue;
-    const { visible, ...look } = server.form[path] || {};
+    const { visible, ...look } = server.form[key] || {};
     Object.assign(component.props, look);
     if (visible === false) component.props.elem_classes = [...(component.props.elem_classes || []), 'out-of-sight']; // stays in the page: scripts count on it
-    easel.born[path] = component.props.value;
-    if (path in draft) restore(component, path);
+    easel.born[key] = component.props.value;
+    if (key in draft) restore(component, path, draft[key]);
     const hidden = { sampler: server.settings.hide_samplers, scheduler: server.settings.hide_schedulers }[path] || [];
     if (hidden.length) component.props.choices = component.props.choices.filter((choice) => !hidden.includes(choice[1]) || choice[1] === component.props.value);
   }
@@ -100,12 +110,11 @@
     return request.status === 200 ? JSON.parse(request.responseText) : { settings: {}, form: {}, complaints: [] };
   }
 
-  function restore(component, path) {
+  function restore(component, path, value) {
     const choices = component.props.choices;
     const offered = (value) => choices.some((choice) => choice[1] === value);
-    const value = draft[path];
     // A sampler or script that an extension took away again is left at its default. Checkpoints and styles are checked when their list is read.
-    const gone = choices && component.id !== page.ids.checkpoint && !Array.isArray(value) && !offered(value);
+    const gone = choices && path !== 'checkpoint' && !Array.isArray(value) && !offered(value);
     if (!gone && value !== null) component.props.value = value;
   }
 })();

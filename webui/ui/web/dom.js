@@ -26,8 +26,12 @@ const PATHS = {
   replay: 'M4 12a8 8 0 1 1 2.5 5.8M4 20v-5h5M10.5 9v6l5-3z', paste: 'M18 6L7 17M7 8v9h9',
   clip: 'M20 11.5l-8 8a5 5 0 0 1-7-7l8.5-8.5a3.4 3.4 0 0 1 4.8 4.8L9.8 17.2a1.7 1.7 0 0 1-2.4-2.4l7.6-7.6', box: 'M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4M12 12v8',
   enlarge: 'M4 13v7h7M20 11V4h-7M20 4l-7.5 7.5M4 20l7.5-7.5',
-  sliders: 'M4 7h9M17 7h3M15 5v4M4 12h3M11 12h9M9 10v4M4 17h11M19 17h1M17 15v4', dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
+  brush: 'M20 4c-5 2-9 6-11 10l2 2c4-2 8-6 9-12zM9 14c-3 0-3 4-6 5 2 2 8 1 8-3', lasso: 'M12 5c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5zM8 15c-2 1-2 3 0 3s2 3 0 3', picture: 'M4 5h16v14H4zM4 16l5-5 4 4 2-2 5 4M15.5 9h.01',
+  ruler: 'M4 15L15 4l5 5L9 20zM8 11l2 2M11 8l2 2M6 13l1 1M14 5l1 1', sliders: 'M4 7h9M17 7h3M15 5v4M4 12h3M11 12h9M9 10v4M4 17h11M19 17h1M17 15v4', dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01', infinity: 'M8 8.5a3.5 3.5 0 1 0 0 7c3 0 5-7 8-7a3.5 3.5 0 1 1 0 7c-3 0-5-7-8-7z',
 };
+
+// Drawings of a part of the page that is fetched later.
+export const addIcons = (paths) => Object.assign(PATHS, paths);
 
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');

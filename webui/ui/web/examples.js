@@ -2,7 +2,7 @@
 
 import { byId, h } from './dom.js';
 import { formValues } from './model_defaults.js';
-import { change } from './paste.js';
+import { change } from './forms.js';
 import { state, subscribe } from './store.js';
 import { t } from './words.js';
 
@@ -22,6 +22,6 @@ function draw() {
   shown = suggests;
   const { prompts = [] } = suggests || {};
   const values = () => formValues(suggests, easel.draft.settings);
-  const example = (prompt) => h('button', { type: 'button', class: 'example', text: prompt, onclick: () => change({ prompt, ...values() }) });
+  const example = (prompt) => h('button', { type: 'button', class: 'example', text: prompt, onclick: () => change({ prompt, ...values() }, 'txt2img') });
   byId('txt2img_examples').replaceChildren(...(prompts.length ? [h('span', { text: t('examples') }), ...prompts.map(example)] : []));
 }

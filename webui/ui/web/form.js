@@ -2,12 +2,14 @@
 
 import { get, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
+import { current, fieldOf, forms, pasteButton } from './forms.js';
 import { change, foreverJobs, running, state, subscribe, waitingJobs } from './store.js';
 import { toast } from './toast.js';
 import { follow, select, shown } from './viewer.js';
 import { t } from './words.js';
 
-const { easel, easelPage: page } = window;
+const { easel } = window;
+const counting = []; // the counters of each form, to be asked again
 
 export function mountForm() {
   easel.answered = answered;
@@ -16,30 +18,38 @@ export function mountForm() {
   easel.openPanel = openPanel;
   easel.enlarge = enlarge;
   easel.rescan = () => post('checkpoints/refresh').then(loadCheckpoints).catch((error) => toast(error.info, 'error'));
-  showScript(easel.draft.script || '');
-  nameTools();
-  mountCounters();
-  mountButtons();
   document.addEventListener('input', (event) => clearError(event.target.closest('.has-error')));
-  if (easel.early) answered(easel.early);
+  const keep = easel.keep;
+  easel.keep = (key, value) => { keep(key, value); if (/(^|\/)styles$/.test(key)) easel.recount(); }; // chosen styles count too
+  easel.recount = () => counting.forEach((count) => count()); // after a field was set by a script
+  mountTab('txt2img');
+  if (easel.early) answered(...easel.early);
+}
+
+// What stands around the form of one tab, once Gradio has drawn it.
+export function mountTab(tab) {
+  showScript(easel.draft[forms[tab].script.key] || '', tab);
+  nameTools(tab);
+  mountCounters(tab);
+  mountButtons(tab);
 }
 
 // ---- Generate's answer
 
-function answered(answer) {
+function answered(answer, tab) {
   document.querySelectorAll('.has-error').forEach(clearError);
   if (!answer) return;
   if (answer.id) { follow(); select(null); return; }
-  const first = answer.errors.map(showError).find(Boolean);
+  const first = answer.errors.map((error) => showError(error, tab)).find(Boolean);
   first?.focus();
 }
 
 // Puts the message under its field and returns the control to focus; an error without a field on this page becomes a toast.
-function showError(error) {
-  const path = Object.keys(page.elements).find((name) => name === error.field);
+function showError(error, tab) {
+  const drawn = ['image', 'colour', 'mask'].includes(error.field?.split('.')[0]);
   const chip = document.querySelector(`.chip[data-setting="${CSS.escape(error.field?.match(/^settings\.([^.]+)/)?.[1] ?? '')}"]`); // an override
-  const block = chip ? byId('txt2img_override_settings') : path && byId(page.elements[path]);
-  const control = chip ? chip.querySelector('button') : block?.querySelector('textarea, input:not([type=range]), input');
+  const block = chip ? byId(`${tab}_override_settings`) : drawn ? byId(`${tab}_canvas`) : fieldOf(tab, error.field);
+  const control = chip ? chip.querySelector('button') : block?.querySelector('.sheet, textarea, input:not([type=range]), input');
   if (!control) return void toast(error, 'error');
   chip?.classList.add('has-error');
   const id = `error_${error.field.replaceAll('.', '_')}`;
@@ -59,9 +69,8 @@ function clearError(block) {
 
 // ---- scripts and checkpoints
 
-function showScript(script) {
-  const id = `txt2img_script_${script}`;
-  document.querySelectorAll('.script-panel').forEach((panel) => panel.classList.toggle('chosen', panel.id === id));
+function showScript(script, tab) {
+  for (const panel of document.querySelectorAll(`.script-panel[id^="${tab}_script_"]`)) panel.classList.toggle('chosen', panel.id === `${tab}_script_${script}`);
 }
 
 export async function loadCheckpoints() {
@@ -78,27 +87,28 @@ function openPanel(id, on) {
 
 // ✨: Gradio gave the fields of the second pass; the picture's own request is the server's.
 function enlarge(answer) {
-  if (!answer || !answer.hires) return void (answer && answered(answer));
+  if (!answer || !answer.hires) return void (answer && answered(answer, 'txt2img'));
   const picture = shown();
   if (!picture) return;
   document.querySelectorAll('.has-error').forEach(clearError);
-  post(`pictures/${picture.id}/hires`, answer.hires).then(answered, (error) => answered({ errors: [error.info] }));
+  post(`pictures/${picture.id}/hires`, answer.hires).then((done) => answered(done, 'txt2img'), (error) => answered({ errors: [error.info] }, 'txt2img'));
 }
 
 // Buttons whose face is a sign get a drawn icon and a name.
-function nameTools() {
+function nameTools(tab) {
   const tools = {
-    refresh_sd_model_checkpoint: ['again', 'refresh_checkpoints'], txt2img_res_switch_btn: ['swap', 'swap_size'],
-    txt2img_style_apply: ['apply', 'style_apply'], txt2img_styles_edit_button: ['pencil', 'styles_edit'], paste: ['paste', 'paste_button'],
-    txt2img_random_seed: ['dice', 'random_seed'], txt2img_reuse_seed: ['seed', 'reuse_seed'],
+    refresh_sd_model_checkpoint: ['again', 'refresh_checkpoints'], [`${tab}_res_switch_btn`]: ['swap', 'swap_size'],
+    [`${tab}_style_apply`]: ['apply', 'style_apply'], [`${tab}_styles_edit_button`]: ['pencil', 'styles_edit'], [pasteButton(tab)]: ['paste', 'paste_button'],
+    [`${tab}_random_seed`]: ['dice', 'random_seed'], [`${tab}_reuse_seed`]: ['seed', 'reuse_seed'], [`${tab}_detect_image_size_btn`]: ['ruler', 'detect_size'],
   };
   for (const [id, [picture, label]] of Object.entries(tools)) {
     const element = byId(id);
+    if (!element || element.querySelector('.icon')) continue;
     element.setAttribute('aria-label', t(label));
     element.title = t(label);
     element.append(icon(picture));
   }
-  for (const id of Object.values(page.elements)) { // Gradio's own names of a slider's two controls are English: the label says it
+  for (const { element: id } of Object.values(forms[tab])) { // Gradio's own names of a slider's two controls are English: the label says it
     const label = byId(id)?.querySelector('[data-testid="block-info"]')?.textContent;
     for (const control of byId(id)?.querySelectorAll('input[type=number], input[type=range]') || []) if (label) control.setAttribute('aria-label', label.trim());
   }
@@ -106,18 +116,18 @@ function nameTools() {
 
 // ---- token counters
 
-function mountCounters() {
-  const counters = [['prompt', 'txt2img_token_counter'], ['negative_prompt', 'txt2img_negative_token_counter']].map(([path, id]) => {
+function mountCounters(tab) {
+  const counters = [['prompt', `${tab}_token_counter`], ['negative_prompt', `${tab}_negative_token_counter`]].map(([path, id]) => {
     const text = h('span', { class: 'count', title: t('tokens_title'), text: '0/75' });
     const hint = h('span', { class: 'slip', role: 'status' });
     byId(id).replaceChildren(hint, text);
-    return { area: byId(page.elements[path]).querySelector('textarea'), text, hint };
+    return { area: fieldOf(tab, path).querySelector('textarea'), text, hint };
   });
   let timer = 0, asked = null, ticket = 0;
-  const stepsBox = byId(page.elements.steps)?.querySelector('input[type=number]');
+  const stepsBox = fieldOf(tab, 'steps')?.querySelector('input[type=number]');
   const count = async () => {
     const body = { texts: counters.map(({ area }) => area.value), negative: [1] };
-    if (easel.server.settings.include_styles_into_token_counters) body.styles = easel.draft.styles || [];
+    if (easel.server.settings.include_styles_into_token_counters) body.styles = easel.draft[forms[tab].styles.key] || [];
     const steps = Number(stepsBox?.value);
     if (Number.isInteger(steps) && steps >= 1 && steps <= 1000) body.steps = steps; // else the field itself complains
     if (JSON.stringify(body) === asked) return;
@@ -133,21 +143,19 @@ function mountCounters() {
   };
   const soon = () => { clearTimeout(timer); timer = setTimeout(count, 250); };
   for (const control of [...counters.map(({ area }) => area), stepsBox]) control?.addEventListener('input', soon);
-  const keep = easel.keep;
-  easel.keep = (path, value) => { keep(path, value); if (path === 'styles') soon(); }; // chosen styles count too
-  easel.recount = soon; // after a field was set by a script
+  counting.push(soon);
   soon();
 }
 
 // ---- Generate, Interrupt, Skip
 
-function mountButtons() {
-  const start = byId('txt2img_generate'), stop = byId('txt2img_interrupt'), skip = byId('txt2img_skip');
+function mountButtons(tab) {
+  const start = byId(`${tab}_generate`), stop = byId(`${tab}_interrupt`), skip = byId(`${tab}_skip`);
   stop.addEventListener('click', () => interrupt());
   skip.addEventListener('click', () => skipBatch());
-  const menu = mountMenu(start);
-  const note = byId('txt2img_generate_note');
-  const end = button('infinity', t('forever_stop'), stopForever, { text: t('forever_stop'), class: 'act forever', id: 'txt2img_forever_stop' });
+  const menu = mountMenu(start, tab);
+  const note = byId(`${tab}_generate_note`);
+  const end = button('infinity', t('forever_stop'), stopForever, { text: t('forever_stop'), class: 'act forever', id: `${tab}_forever_stop` });
   note.replaceChildren(end);
   const draw = () => {
     const job = running();
@@ -163,14 +171,14 @@ function mountButtons() {
   draw();
 }
 
-export const generate = () => byId('txt2img_generate').click();
+export const generate = () => byId(`${current()}_generate`).click();
 export const interrupt = () => post('interrupt').catch((error) => toast(error.info, 'error'));
 export const skipBatch = () => post('skip').catch((error) => toast(error.info, 'error'));
 const stopForever = () => post('forever/stop').catch((error) => toast(error.info, 'error'));
 
-function mountMenu(start) {
+function mountMenu(start, tab) {
   const entry = (label, act) => h('button', { type: 'button', role: 'menuitem', text: t(label), onclick: () => { close(); act(); } });
-  const forever = entry('generate_forever', () => byId('txt2img_generate_forever').click());
+  const forever = entry('generate_forever', () => byId(`${tab}_generate_forever`).click());
   const stop = entry('forever_stop', stopForever);
   const menu = document.body.appendChild(h('div', { class: 'menu', role: 'menu', 'aria-label': t('menu_generate'), hidden: true }, forever, stop));
   function close() {

@@ -3,7 +3,9 @@
 import { button, byId, icon, present } from './dom.js';
 import { mountExamples } from './examples.js';
 import { mountExtrasTarget } from './extras_target.js';
+import { mountForms } from './forms.js';
 import { mountPaste } from './paste.js';
+import { mountPictures } from './pictures.js';
 import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
@@ -24,15 +26,15 @@ const { easel, easelPage: page } = window;
 let boot = null;
 connect(receive, (up) => { if (state.up !== up) change({ up }); });
 present('easel_tools', 'easel_model_defaults', 'easel_notices', 'easel_quicksettings', 'txt2img_styles_edit_button', 'txt2img_gallery_container', 'paste',
-  'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter',
-  page.elements.prompt, page.elements.negative_prompt).then(start);
+  'txt2img_generate', 'txt2img_reuse_seed', 'txt2img_negative_token_counter', 'txt2img_override_settings', 'txt2img_prompt', 'txt2img_neg_prompt').then(start);
 
 function start() {
   const theme = themeButton();
   mountNotices();
   mountViewer();
+  mountForms();
   mountForm();
-  mountStyles();
+  mountStyles('txt2img');
   mountQuicksettings();
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
@@ -41,6 +43,7 @@ function start() {
   applyPageSettings();
   offerOldForm();
   mountPaste();
+  mountPictures();
   mountExamples();
   mountModelDefaults();
   byId('easel_tools').replaceChildren(mountQueue(), theme);

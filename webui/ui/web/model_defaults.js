@@ -2,7 +2,8 @@
 
 import { call, get } from './api.js';
 import { byId, h, icon } from './dom.js';
-import { now, openDiff } from './paste.js';
+import { now } from './forms.js';
+import { openDiff } from './paste.js';
 import { state, subscribe } from './store.js';
 import { toast } from './toast.js';
 import { t } from './words.js';

@@ -4,7 +4,7 @@
 import { get, post } from './api.js';
 import { control } from './controls.js';
 import { h } from './dom.js';
-import { change } from './paste.js';
+import { change } from './forms.js';
 import { state, subscribe } from './store.js';
 import { toast } from './toast.js';
 import { choiceName, t } from './words.js';

@@ -1,8 +1,9 @@
-// From a picture or a text to the form: dropped anywhere, pasted, or read with ↙; a dialog "now → then"; one undo. Knows field paths, no field by name.
+// From a picture or a text to the form: dropped anywhere, pasted, or read with ↙; a dialog "now → then". Knows field paths, no field by name.
 
 import { get, post } from './api.js';
 import { wordDiff } from './diff.js';
 import { button, byId, h } from './dom.js';
+import { change, current, fieldOf, forms, now, onFill, pasteButton, undo } from './forms.js';
 import { showFile } from './pnginfo.js';
 import { registerTarget } from './send.js';
 import { state } from './store.js';
@@ -10,83 +11,34 @@ import { toast } from './toast.js';
 import { t } from './words.js';
 
 const { easel, easelPage: page } = window;
-const paths = Object.keys(page.ids);
-const KEPT = 30;
-const undone = [], done = []; // what redo and undo put back: values by path
-let filled = {}; // what the form held after the last fill, to tell a text box's own undo from ours
 
 export function mountPaste() {
-  easel.fill = fill;
-  easel.read = (values) => reading?.(byPath(values));
-  byId('paste').addEventListener('click', readBox);
-  registerTarget('txt2img', { label: 'send_txt2img', icon: 'paste', takes: ({ metadata }) => hasValues(metadata), send: ({ metadata, blob }) => openDiff(metadata, { blob }) });
-  document.addEventListener('keydown', onKey);
+  registerTarget('txt2img', { label: 'send_txt2img', icon: 'paste', takes: ({ metadata }) => hasValues(metadata), send: ({ metadata, blob }) => openDiff(metadata, { blob, tab: 'txt2img' }) });
+  onFill((tab, values) => {
+    if ('settings' in values) drawOverrides(values.settings, tab);
+    if ('script' in values) easel.showScript(values.script, tab);
+  });
   document.addEventListener('paste', onPaste);
   mountDrop();
-  drawOverrides(easel.draft.settings || {});
+  mountPasteTab('txt2img');
 }
 
-// ---- the form, by field path
-
-const byPath = (values) => Object.fromEntries(paths.map((path, index) => [path, values[index]]));
-let reading = null, order = null;
-
-export const now = () => new Promise((resolve) => { reading = resolve; byId('easel_read').click(); });
-
-// Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
-const put = (values) => new Promise((resolve) => { order = { values, resolve }; byId('easel_fill').click(); });
-
-function fill(current) {
-  if (!order) return current;
-  const { values, resolve } = order;
-  order = null;
-  const before = byPath(current), changed = Object.keys(values).filter((path) => path in before);
-  filled = { ...before, ...values };
-  for (const path of changed) easel.keep(path, values[path]); // a field in a folded part says nothing itself
-  if ('settings' in values) drawOverrides(values.settings);
-  if ('script' in values) easel.showScript(values.script);
-  easel.recount?.();
-  resolve(Object.fromEntries(changed.map((path) => [path, before[path]])));
-  return paths.map((path) => filled[path]);
-}
-
-// Sets fields by path, as one step of undo.
-export async function change(values) {
-  done.push(await put(values));
-  if (done.length > KEPT) done.shift();
-  undone.length = 0;
-}
-
-async function step(from, to) {
-  const values = from.pop();
-  if (values) to.push(await put(values));
-}
-
-export const undo = () => step(done, undone);
-
-// Ctrl+Z belongs to a text box as long as it holds something that was typed since; then it is ours.
-function onKey(event) {
-  if (!(event.ctrlKey || event.metaKey) || event.altKey || document.querySelector('dialog[open]')) return;
-  const key = event.key.toLowerCase(), back = key === 'z' && !event.shiftKey, again = key === 'y' || (key === 'z' && event.shiftKey);
-  if (!(back && done.length) && !(again && undone.length)) return;
-  const box = event.target.closest('textarea, input:not([type=range], [type=checkbox])');
-  const path = box && paths.find((name) => byId(page.elements[name])?.contains(box));
-  if (box && (!path || (Array.isArray(filled[path]) ? box.value : box.value !== String(filled[path] ?? '')))) return;
-  event.preventDefault();
-  if (back) undo();
-  else step(undone, done);
+// What a form has of this: the button ↙, and its overrides of settings.
+export function mountPasteTab(tab) {
+  byId(pasteButton(tab)).addEventListener('click', () => readBox(tab));
+  drawOverrides(easel.draft[forms[tab].settings.key] || {}, tab);
 }
 
 // ---- where it comes from
 
 const complain = (error) => toast(error.info ?? { message: String(error) }, 'error');
-const hasValues = (metadata) => Object.keys(metadata.values).length > 0;
+const hasValues = (metadata) => metadata && Object.keys(metadata.values).length > 0;
 
 // `answer`: a promise of metadata. `source`: {blob} or {url} of the picture, to be shown beside.
 export const pasteFrom = (answer, source = {}) => answer.then((metadata) => openDiff(metadata, source)).catch(complain);
 
-function readBox() {
-  const text = byId(page.elements.prompt).querySelector('textarea').value;
+function readBox(tab) {
+  const text = fieldOf(tab, 'prompt').querySelector('textarea').value;
   const last = state.pictures.at(-1);
   if (text.trim()) pasteFrom(post('png-info', new Blob([text])));
   else get('params').then((metadata) => openDiff(metadata, { url: last?.infotext === metadata.text ? last.url : null }), complain); // params.txt, as in A1111
@@ -128,11 +80,11 @@ function mountDrop() {
 // ---- the dialog
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-const empty = (value) => value === null || value === '' || same(value, []) || same(value, {});
+const empty = (value) => value === null || value === undefined || value === '' || same(value, []) || same(value, {});
 
 // One row for each field that would change; settings are rows of their own, `settings.<key>`, with undefined for "as the server has it".
-export function compare(current, values) {
-  const rows = [];
+export function compare(current, values, tab) {
+  const rows = [], paths = Object.keys(forms[tab]);
   let equal = 0;
   const look = (path, old, value) => { if (same(old, value)) equal++; else rows.push({ path, old, value }); };
   for (const path of paths) {
@@ -140,14 +92,14 @@ export function compare(current, values) {
     if (path !== 'settings') { look(path, current[path], values[path]); continue; }
     for (const key of new Set([...Object.keys(current.settings || {}), ...Object.keys(values.settings)])) look(`settings.${key}`, current.settings?.[key], values.settings[key]);
   }
-  return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && !empty(values[path])) };
+  return { rows, equal, homeless: Object.keys(values).filter((path) => !paths.includes(path) && values[path] && !empty(values[path])) };
 }
 
 // `source` may also bring a title and a summary of its own, and with `extra(dialog)` further buttons: then the dialog opens even when nothing differs.
 export async function openDiff(metadata, source = {}) {
   if (!source.extra && !hasValues(metadata)) return void toast({ message: metadata.comments[0] || t('paste_nothing'), hint: t('paste_hint') }, 'error');
-  const current = await now();
-  const { rows, equal, homeless } = compare(current, metadata.values);
+  const tab = source.tab ?? current(), before = await now(tab);
+  const { rows, equal, homeless } = compare(before, metadata.values, tab);
   const notes = [...metadata.comments, ...(homeless.length ? [t('paste_homeless', { names: homeless.join(', ') })] : [])];
   if (!rows.length && !notes.length && !source.extra) return void toast({ message: t('paste_same') });
   const boxes = new Map(rows.map((row) => [row, h('input', { type: 'checkbox', checked: true, onchange: () => tell() })]));
@@ -157,11 +109,11 @@ export async function openDiff(metadata, source = {}) {
     apply.textContent = t('paste_apply', { n: count });
     apply.disabled = !count;
   };
-  const form = h('form', { method: 'dialog', onsubmit: () => take(current, rows.filter((row) => boxes.get(row).checked)) },
+  const form = h('form', { method: 'dialog', onsubmit: () => take(tab, before, rows.filter((row) => boxes.get(row).checked)) },
     h('header', {}, url && h('img', { src: url, alt: '' }), h('div', {}, h('h2', { text: source.title ?? t('paste_title') }), h('p', { text: source.summary ?? summary(metadata, equal) })),
       button('close', t('close'), () => dialog.close(), { class: 'icon-button' })),
     h('div', { class: 'paste-body' }, notes.length > 0 && h('ul', { class: 'paste-notes', 'aria-label': t('paste_notes') }, ...notes.map((text) => h('li', { text }))),
-      rows.length ? h('ul', { class: 'paste-rows' }, ...rows.map((row) => h('li', {}, h('label', {}, boxes.get(row), h('span', { class: 'name', text: labelOf(row.path) }), changed(row))))) : notes.length === 0 && h('p', { class: 'none', text: t('paste_same') })),
+      rows.length ? h('ul', { class: 'paste-rows' }, ...rows.map((row) => h('li', {}, h('label', {}, boxes.get(row), h('span', { class: 'name', text: labelOf(row.path, tab) }), changed(row, tab))))) : notes.length === 0 && h('p', { class: 'none', text: t('paste_same') })),
     h('footer', {}, h('button', { type: 'button', class: 'act', text: t('cancel'), onclick: () => dialog.close() }), rows.length > 0 && apply));
   const dialog = document.body.appendChild(h('dialog', { class: 'paste', id: 'easel_paste', 'aria-label': source.title ?? t('paste_title') }, form));
   if (source.extra) form.querySelector('footer').prepend(h('div', { class: 'extra' }, ...source.extra(dialog)));
@@ -174,49 +126,53 @@ export async function openDiff(metadata, source = {}) {
 
 const summary = (metadata, equal) => [t(`wrote_${metadata.kind}`), metadata.width ? `${metadata.width}×${metadata.height}` : '', equal ? t('paste_equal', { n: equal }) : ''].filter(Boolean).join(' · ');
 
-export const labelOf = (path) => (path.startsWith('settings.') ? page.settingNames[path.slice(9)] ?? path.slice(9) : t(page.labels[path]));
+export const labelOf = (path, tab = current()) => (path.startsWith('settings.') ? page.settingNames[path.slice(9)] ?? path.slice(9) : t(forms[tab][path].label));
 
-function changed({ path, old, value }) {
+function changed({ path, old, value }, tab) {
   if (typeof old === 'string' && typeof value === 'string' && (old + value).length > 60) {
     const tags = { same: 'span', old: 'del', new: 'ins' };
     return h('span', { class: 'words' }, ...wordDiff(old, value).map(([kind, text]) => h(tags[kind], { text })));
   }
-  return h('span', { class: 'values' }, h('del', { class: empty(old ?? '') && 'nothing', text: show(path, old) }), h('span', { class: 'arrow', 'aria-label': t('paste_becomes'), text: '→' }), h('ins', { text: show(path, value) }));
+  return h('span', { class: 'values' }, h('del', { class: empty(old ?? '') && 'nothing', text: show(path, old, tab) }), h('span', { class: 'arrow', 'aria-label': t('paste_becomes'), text: '→' }), h('ins', { text: show(path, value, tab) }));
 }
 
-function show(path, value) {
+function show(path, value, tab) {
   if (value === undefined) return t('as_in_settings');
   if (typeof value === 'boolean') return t(value ? 'yes' : 'no');
   if (empty(value)) return '—';
+  if (value.sha256) return `${value.width}×${value.height}, ${value.sha256.slice(0, 8)}`; // a picture
   if (typeof value === 'object') return Array.isArray(value) ? value.join(', ') : JSON.stringify(value);
-  const choices = window.gradio_config.components.find((component) => component.id === page.ids[path])?.props.choices || [];
+  const choices = window.gradio_config.components.find((component) => component.id === forms[tab][path]?.id)?.props.choices || [];
   const label = choices.find((choice) => choice[1] === value)?.[0];
-  return String(path !== 'checkpoint' && typeof label === 'string' ? label : value);
+  if (path === 'checkpoint' || typeof label !== 'string') return String(value);
+  return label.startsWith('__i18n__') ? t(String(value)) : label; // a choice of ours has its value as its key
 }
 
-async function take(current, rows) {
+async function take(tab, before, rows) {
   const values = {};
   for (const { path, value } of rows) {
     if (!path.startsWith('settings.')) { values[path] = value; continue; }
-    values.settings ??= { ...current.settings };
+    values.settings ??= { ...before.settings };
     if (value === undefined) delete values.settings[path.slice(9)];
     else values.settings[path.slice(9)] = value;
   }
-  await change(values);
-  document.querySelector('#tab_txt2img-button[aria-selected="false"]')?.click();
+  await change(values, tab);
+  document.querySelector(`#tab_${tab}-button[aria-selected="false"]`)?.click();
   toast({ message: t('paste_done', { n: rows.length }), action: { label: t('undo'), act: undo } });
 }
 
 // ---- settings that only the next request has
 
-function drawOverrides(settings) {
+function drawOverrides(settings, tab) {
+  const place = byId(`${tab}_override_settings`);
+  if (!place) return; // not drawn yet: `mountPasteTab` does it
   const keys = Object.keys(settings || {});
   const without = (key) => Object.fromEntries(Object.entries(settings).filter(([name]) => name !== key));
   const chip = (key) => {
-    const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key])}`;
-    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) })));
+    const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key], tab)}`;
+    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) }, tab)));
   };
-  byId('txt2img_override_settings').classList.remove('has-error');
-  byId('txt2img_override_settings').replaceChildren(keys.length
+  place.classList.remove('has-error');
+  place.replaceChildren(keys.length
     ? h('div', { class: 'overrides' }, h('span', { class: 'name', title: t('override_info'), text: t('override_settings') }), h('ul', {}, ...keys.map(chip))) : '');
 }

@@ -2,15 +2,16 @@
 
 import { call, get, post } from './api.js';
 import { button, byId, h } from './dom.js';
+import { current, fieldOf, valueOf } from './forms.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
-const { easel, easelPage: page } = window;
+const { easel } = window;
 const parts = {};
 let styles = [];
 
-export function mountStyles() {
-  byId('txt2img_styles_edit_button').addEventListener('click', () => open());
+export function mountStyles(tab) {
+  byId(`${tab}_styles_edit_button`).addEventListener('click', () => open());
   easel.applyStyles = applyStyles;
 }
 
@@ -22,7 +23,7 @@ async function open() {
   if (!parts.dialog) build();
   try { styles = await get('styles'); } catch (error) { return void complain(error); }
   list();
-  const chosen = easel.draft.styles?.at(-1) || '';
+  const chosen = valueOf(current(), 'styles')?.at(-1) || '';
   parts.name.value = named(chosen) ? chosen : '';
   fill();
   parts.dialog.showModal();
@@ -75,8 +76,8 @@ function judge() {
 }
 
 function copy() {
-  parts.prompt.value = byId(page.elements.prompt).querySelector('textarea').value;
-  parts.negative.value = byId(page.elements.negative_prompt).querySelector('textarea').value;
+  parts.prompt.value = fieldOf(current(), 'prompt').querySelector('textarea').value;
+  parts.negative.value = fieldOf(current(), 'negative_prompt').querySelector('textarea').value;
   judge();
 }
 
@@ -84,7 +85,7 @@ function copy() {
 async function write(change) {
   styles = await call('PUT', 'styles', change(await get('styles')));
   list();
-  byId('easel_relist_styles')?.click();
+  document.querySelectorAll('[id$="_relist_styles"]').forEach((each) => each.click());
   judge();
 }
 

@@ -1,15 +1,18 @@
 // The right side of the tab: what the running job looks like, the pictures that are finished, and what can be done with them.
 
 import { ApiError, get, post } from './api.js';
-import { button, byId, copyText, h } from './dom.js';
+import { button, byId, copyText, h, present } from './dom.js';
+import { forms } from './forms.js';
 import { openLightbox } from './lightbox.js';
 import { pageSettings } from './page_settings.js';
 import { pasteFrom } from './paste.js';
 import { replay, replayBox, verdict } from './replay.js';
+import { targetButtons } from './send.js';
 import { running, state, subscribe } from './store.js';
 import { fileOf, t, timeLeft } from './words.js';
 import { toast } from './toast.js';
 
+const { easel } = window;
 const view = { selected: null, following: true, failed: null }; // `selected`: id of a picture, or null for the newest thing
 let parts;
 
@@ -45,17 +48,29 @@ export function mountViewer() {
   parts.stage = h('div', { class: 'stage' }, parts.empty, parts.big, parts.partial, parts.fail);
   parts.actions = h('div', { class: 'actions', id: 'image_buttons_txt2img' },
     action('replay', 'replay_txt2img', again), action('save', 'save_txt2img', save), action('zip', 'save_zip_txt2img', zip), action('download', 'download_txt2img', download),
-    action('sparkle', 'txt2img_upscale', () => byId('txt2img_upscale_fields')?.click()),
-    button('seed', t('reuse_seed'), () => byId('txt2img_reuse_seed')?.click(), { id: 'viewer_reuse_seed', text: t('seed'), class: 'act' }));
+    parts.sparkle = action('sparkle', 'txt2img_upscale', () => byId('txt2img_upscale_fields')?.click()),
+    button('seed', t('reuse_seed'), () => byId(`${easel.making}_reuse_seed`)?.click(), { id: 'viewer_reuse_seed', text: t('seed'), class: 'act' }));
+  parts.send = h('div', { class: 'actions send', role: 'group', 'aria-label': t('send_to') });
   parts.replay = replayBox();
   parts.about = h('div', { class: 'about', id: 'html_info_txt2img' },
     h('header', {}, h('span', { text: t('infotext') }),
       button('paste', t('paste_shown'), () => shown() && pasteFrom(get(`pictures/${shown().id}/info`), { url: shown().url }), { class: 'act quiet', text: t('to_form') }),
       button('copy', t('copy'), copyInfotext, { class: 'act quiet', text: t('copy') })), parts.info);
-  byId('txt2img_gallery_container').replaceChildren(h('section', { id: 'txt2img_gallery', class: 'viewer', 'aria-label': t('results') },
-    parts.stage, parts.progress, parts.text, parts.strip, parts.actions, parts.replay.box, parts.about, parts.say));
+  parts.all = h('section', { id: 'txt2img_gallery', class: 'viewer', 'aria-label': t('results') },
+    parts.stage, parts.progress, parts.text, parts.strip, parts.actions, parts.send, parts.replay.box, parts.about, parts.say);
+  place('txt2img');
+  document.addEventListener('easel:tab', ({ detail: tab }) => { if (forms[tab]) present(`${tab}_gallery_container`).then(() => place(tab)); });
   subscribe(update);
   draw();
+}
+
+// There is one viewer: what was made is there in whichever tab one works. A1111's ids are those of the tab it stands in.
+function place(tab) {
+  if (tab !== easel.making) return;
+  const before = parts.all.id.split('_')[0];
+  for (const each of [parts.all, ...parts.all.querySelectorAll(`[id*="${before}"]`)]) if (before !== tab) each.id = each.id.replace(before, tab);
+  byId(`${tab}_gallery_container`).replaceChildren(parts.all);
+  parts.sparkle.hidden = tab !== 'txt2img'; // A1111 has it there, and its fields are there
 }
 
 function update(_, event) {
@@ -106,9 +121,18 @@ function draw() {
   drawStage(job, live, picture);
   drawProgress(job, picture);
   drawStrip(job, picture, Boolean(live));
-  parts.actions.hidden = parts.about.hidden = !picture;
+  parts.actions.hidden = parts.send.hidden = parts.about.hidden = !picture;
+  drawSend(picture);
   parts.replay.draw(picture);
   if (picture && parts.info.textContent !== picture.infotext) parts.info.textContent = picture.infotext;
+}
+
+let sent = null;
+function drawSend(picture) {
+  if (!picture || sent === picture.id) return;
+  sent = picture.id;
+  const { id, url } = picture;
+  parts.send.replaceChildren(h('span', { text: t('send_to') }), ...targetButtons({ id, url }, (target) => `${easel.making}_send_to_${target}`));
 }
 
 function drawStage(job, live, picture) {

@@ -1,0 +1,93 @@
+// Batch: many pictures with the form's values, one job each. What A1111 calls "Append png info" takes what a picture says of itself.
+
+import { post } from './api.js';
+import { button, byId, h, icon } from './dom.js';
+import { now } from './forms.js';
+import { toast } from './toast.js';
+import { t } from './words.js';
+
+const { easel } = window;
+const PROPS = { prompt: 'prompt', negative_prompt: 'negative_prompt', seed: 'seed', cfg_scale: 'cfg_scale', sampler: 'sampler', steps: 'steps', checkpoint: 'checkpoint' };
+const AT_ONCE = 4; // uploads
+
+const files = { pictures: [], masks: [] };
+let parts, working = false;
+
+const stem = (file) => file.name.replace(/\.[^.]+$/, '').toLowerCase();
+// A picture's mask: the one of its name, or the only one there is. A1111's rule.
+const maskOf = (picture) => files.masks.find((mask) => stem(mask) === stem(picture)) ?? (files.masks.length === 1 ? files.masks[0] : null);
+
+export function mountBatch() {
+  const chooser = (name, folder) => h('input', { type: 'file', class: 'sr-only', id: `img2img_batch_${name}${folder ? '_folder' : ''}`, accept: 'image/*', multiple: true, webkitdirectory: folder, tabindex: '-1', 'aria-label': t(`batch_${name}`), onchange: ({ target }) => { add(name, [...target.files]); target.value = ''; } });
+  const zone = (name) => {
+    const inputs = [chooser(name, false), chooser(name, true)], list = h('p', { class: 'none' });
+    const over = (event) => { if (event.dataTransfer?.types.includes('Files')) { event.preventDefault(); if (event.type === 'drop') add(name, [...event.dataTransfer.files]); } };
+    const act = (key, run) => h('button', { type: 'button', class: 'act', text: t(key), onclick: run });
+    return { list, element: h('div', { class: 'zone', ondragover: over, ondrop: over }, icon('picture'), h('strong', { text: t(`batch_${name}`) }), list, h('div', { class: 'row' }, act('batch_files', () => inputs[0].click()), act('batch_folder', () => inputs[1].click()), button('close', t('batch_none'), () => { files[name] = []; draw(); }, { class: 'icon-button' })), ...inputs) };
+  };
+  const props = Object.keys(PROPS).map((name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', 'data-prop': name, checked: true }), h('span', { text: t(PROPS[name]) })));
+  parts = { pictures: zone('pictures'), masks: zone('masks'), info: h('input', { type: 'checkbox', id: 'img2img_batch_use_png_info', onchange: draw }), status: h('p', { class: 'said', role: 'status' }), props: h('div', { class: 'knobs' }, ...props) };
+  parts.all = h('div', { class: 'batch', id: 'img2img_batch' }, h('div', { class: 'zones' }, parts.pictures.element, parts.masks.element), h('label', { class: 'check' }, parts.info, h('span', { text: t('batch_info') })), parts.props, parts.status);
+  // Before Gradio hears of it: in this mode Generate puts one job in line for each picture.
+  document.addEventListener('click', (event) => {
+    if (document.body.dataset.mode !== 'batch' || !event.target.closest?.('#img2img_generate')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    run();
+  }, true);
+  draw();
+  return parts.all;
+}
+
+function add(name, chosen) {
+  files[name].push(...chosen.filter((file) => file.type.startsWith('image/')));
+  draw();
+}
+
+function draw() {
+  for (const name of ['pictures', 'masks']) {
+    const names = files[name].map((file) => file.name);
+    parts[name].list.textContent = names.length ? `${names.length}: ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}` : t(`batch_${name}_none`);
+  }
+  parts.props.hidden = !parts.info.checked;
+  parts.status.textContent = files.pictures.length ? t('batch_ready', { n: files.pictures.length }) : '';
+}
+
+// The form's values as a request; what belongs to a script goes under `ext`.
+function requestOf(values) {
+  const fields = Object.fromEntries(Object.entries(values).filter(([path]) => !path.includes('.'))), prefix = `ext.${values.script}.`;
+  const own = Object.entries(values).filter(([path]) => values.script && path.startsWith(prefix)).map(([path, value]) => [path.slice(prefix.length), value]);
+  return { ...fields, kind: 'img2img', ...(values.script ? { ext: { [values.script]: Object.fromEntries(own) } } : {}) };
+}
+
+async function told(picture, request) {
+  if (!parts.info.checked) return {};
+  const { values } = await post('png-info', picture), wanted = [...parts.props.querySelectorAll('[data-prop]')].filter((box) => box.checked).map((box) => box.dataset.prop);
+  const found = Object.fromEntries(wanted.filter((name) => name in values).map((name) => [name, values[name]]));
+  for (const name of ['prompt', 'negative_prompt']) if (found[name] && request[name]) found[name] = `${request[name]} ${found[name]}`; // appended, as in A1111
+  return found;
+}
+
+async function run() {
+  if (working) return;
+  if (!files.pictures.length) return void toast({ message: t('batch_pictures_none') }, 'error');
+  if (files.masks.length > 1 && files.pictures.some((picture) => !maskOf(picture))) return void toast({ message: t('batch_no_mask', { name: files.pictures.find((picture) => !maskOf(picture)).name }) }, 'error');
+  working = true;
+  try {
+    const values = await now('img2img'), uploads = new Map(), waiting = [...files.pictures];
+    const up = (file) => { if (!uploads.has(file)) uploads.set(file, post('images', file)); return uploads.get(file); };
+    let queued = 0;
+    while (waiting.length) { // in their order, some uploads ahead
+      waiting.slice(0, AT_ONCE).forEach((file) => up(file).catch(() => {}));
+      const picture = waiting.shift(), mask = maskOf(picture), request = requestOf(values);
+      const body = { ...request, ...await told(picture, request), mode: mask ? 'inpaint_upload' : 'img2img', image: await up(picture), mask: mask && await up(mask), colour: null };
+      const answer = await post('jobs', body);
+      if (!queued++) easel.answered(answer, 'img2img');
+      parts.status.textContent = t('batch_queued', { n: queued, m: files.pictures.length });
+    }
+    toast({ message: t('batch_queued', { n: queued, m: files.pictures.length }) });
+  } catch (error) {
+    if (error.info) easel.answered({ errors: [error.info] }, 'img2img');
+    else toast({ message: String(error) }, 'error');
+  } finally { working = false; }
+}

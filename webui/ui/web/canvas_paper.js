@@ -1,0 +1,256 @@
+// The sheet that is worked on: a picture, strokes of colour over it, a mask. Every change can be taken back. Knows no page and no pointer.
+
+import { encodePng } from './canvas_png.js';
+
+const STEPS = 100, ROOM = 1 << 30; // of undo; bytes it may take before the oldest go
+const PLAIN = 'rgb(255 255 255)';
+
+export function surface(width, height) {
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, { width, height });
+  return canvas.getContext('2d', { willReadFrequently: true }); // in memory: it is read for undo and for upload, and a part of it is drawn at a time
+}
+
+const copyOf = (source, width, height, x = 0, y = 0) => {
+  const context = surface(width, height);
+  context.drawImage(source, x, y);
+  return context;
+};
+
+// The box around two: [x, y, width, height].
+export const around = (a, b) => {
+  if (!a || !b) return a || b;
+  const x = Math.min(a[0], b[0]), y = Math.min(a[1], b[1]);
+  return [x, y, Math.max(a[0] + a[2], b[0] + b[2]) - x, Math.max(a[1] + a[3], b[1] + b[3]) - y];
+};
+
+const packing = (name, bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new name('deflate-raw'))).arrayBuffer();
+
+export class Paper {
+  constructor(changed) {
+    this.changed = changed; // hears the name of what changed: 'picture', 'colour', 'mask', 'steps'
+    this.doc = null;
+    this.done = [];
+    this.undone = [];
+    this.busy = Promise.resolve(); // undo and redo wait for each other
+  }
+
+  get width() { return this.doc?.width ?? 0; }
+  get height() { return this.doc?.height ?? 0; }
+  box() { return [0, 0, this.width, this.height]; }
+  has(name) { return Boolean(this.doc?.layers[name]); }
+
+  layer(name) { return (this.doc.layers[name] ??= surface(this.width, this.height)); }
+
+  // A picture in place of the one before. `blob` is its file, when it has one; `layers` what lies on it.
+  open(picture, blob, layers = {}) {
+    if (this.doc) this.keep({ doc: this.doc });
+    this.doc = { picture, blob, width: picture.width, height: picture.height, layers };
+    this.tell('picture', 'colour', 'mask');
+  }
+
+  tell(...names) { names.forEach((name) => this.changed(name)); }
+
+  // Changes a layer inside a box by `paint(context)`, as one step.
+  edit(name, box, paint) {
+    const inside = this.clip(box), context = this.layer(name);
+    if (!inside) return;
+    this.keep({ name, box: inside, data: context.getImageData(...inside) });
+    context.save();
+    paint(context);
+    context.restore();
+    this.tell(name);
+  }
+
+  clip([x, y, width, height]) {
+    const left = Math.max(0, Math.floor(x)), top = Math.max(0, Math.floor(y));
+    const right = Math.min(this.width, Math.ceil(x + width)), bottom = Math.min(this.height, Math.ceil(y + height));
+    return right > left && bottom > top ? [left, top, right - left, bottom - top] : null;
+  }
+
+  // ---- undo
+
+  keep(step) {
+    this.undone.length = 0;
+    this.push(this.done, step);
+    this.tell('steps');
+  }
+
+  push(steps, step) {
+    steps.push(step);
+    if (step.data) this.pack(step);
+    const size = ({ data, bytes, doc }) => (data ? data.data.length : bytes ? bytes.byteLength : doc.width * doc.height * 4 * (1 + Object.keys(doc.layers).length));
+    while (steps.length > 1 && (steps.length > STEPS || steps.reduce((sum, each) => sum + size(each), 0) > ROOM)) steps.shift();
+  }
+
+  // What a mask or a stroke covers is mostly even: packed it is a hundredth.
+  async pack(step) {
+    const bytes = await packing(CompressionStream, step.data.data);
+    if (step.data) { step.bytes = bytes; step.data = null; }
+  }
+
+  undo() { return this.step(this.done, this.undone); }
+  redo() { return this.step(this.undone, this.done); }
+
+  step(from, to) {
+    return (this.busy = this.busy.then(async () => {
+      const step = from.at(-1);
+      const old = step?.name && (step.data || new ImageData(new Uint8ClampedArray(await packing(DecompressionStream, step.bytes)), step.box[2], step.box[3]));
+      if (!step || from.at(-1) !== step) return; // a stroke was made meanwhile
+      from.pop();
+      if (step.doc) {
+        this.push(to, { doc: this.doc });
+        this.doc = step.doc;
+        this.tell('picture', 'colour', 'mask');
+      } else {
+        const { name, box } = step, context = this.layer(name);
+        this.push(to, { name, box, data: context.getImageData(...box) });
+        context.putImageData(old, box[0], box[1]);
+        this.tell(name);
+      }
+      this.tell('steps');
+    }));
+  }
+
+  // ---- whole layers
+
+  clear(name) { if (this.has(name)) this.edit(name, this.box(), (context) => context.clearRect(...this.box())); }
+
+  invert() {
+    this.edit('mask', this.box(), (context) => {
+      const before = copyOf(context.canvas, this.width, this.height).canvas;
+      context.clearRect(...this.box());
+      context.fillStyle = PLAIN;
+      context.fillRect(...this.box());
+      context.globalCompositeOperation = 'destination-out';
+      context.drawImage(before, 0, 0);
+    });
+  }
+
+  // Moves the mask's edge by so many pixels, outward or (less than 0) inward: everything within that distance of it joins.
+  grow(by) {
+    this.edit('mask', this.box(), (context) => {
+      for (let left = Math.abs(by); left > 0; left -= 4) {
+        const reach = Math.min(4, left), before = copyOf(context.canvas, this.width, this.height);
+        if (by < 0) { // the outside grows
+          before.globalCompositeOperation = 'source-out';
+          before.fillStyle = PLAIN;
+          before.fillRect(...this.box());
+        }
+        context.globalCompositeOperation = by < 0 ? 'destination-out' : 'source-over';
+        for (let turn = 0; turn < 16; turn++) context.drawImage(before.canvas, Math.round(Math.cos(turn * Math.PI / 8) * reach), Math.round(Math.sin(turn * Math.PI / 8) * reach));
+      }
+    });
+  }
+
+  // A picture as the mask: what is bright in it, or where it has transparency what is opaque, stretched over the sheet.
+  takeMask(picture) {
+    const data = this.maskOf(picture);
+    this.edit('mask', this.box(), (target) => target.putImageData(data, 0, 0));
+  }
+
+  maskOf(picture) {
+    const context = surface(this.width, this.height);
+    context.drawImage(picture, 0, 0, this.width, this.height);
+    const data = context.getImageData(...this.box()), pixels = data.data;
+    let seen = false;
+    for (let at = 3; at < pixels.length && !seen; at += 4) seen = pixels[at] < 255;
+    for (let at = 0; at < pixels.length; at += 4) {
+      pixels[at + 3] = seen ? pixels[at + 3] : Math.round(pixels[at] * 0.299 + pixels[at + 1] * 0.587 + pixels[at + 2] * 0.114);
+      pixels[at] = pixels[at + 1] = pixels[at + 2] = 255;
+    }
+    return data;
+  }
+
+  // More room on the sides, transparent and under the mask, which reaches a little into the picture so that the two grow together.
+  extend(left, top, right, bottom, overlap = 8) {
+    const { picture, layers } = this.doc, width = this.width + left + right, height = this.height + top + bottom;
+    const further = Object.fromEntries(Object.entries(layers).map(([name, context]) => [name, copyOf(context.canvas, width, height, left, top)]));
+    const mask = (further.mask ??= surface(width, height));
+    mask.fillStyle = PLAIN;
+    const over = (side) => (side ? side + overlap : 0);
+    mask.fillRect(0, 0, over(left), height);
+    mask.fillRect(0, 0, width, over(top));
+    mask.fillRect(width - over(right), 0, over(right), height);
+    mask.fillRect(0, height - over(bottom), width, over(bottom));
+    this.open(copyOf(picture, width, height, left, top).canvas, null, further);
+  }
+
+  // Picture and colour as one sees them.
+  visible() {
+    const context = copyOf(this.doc.picture, this.width, this.height);
+    if (this.has('colour')) context.drawImage(this.layer('colour').canvas, 0, 0);
+    return context;
+  }
+
+  // Fills what is connected with a point and alike: in the mask what is as covered as there, else what looks as there.
+  flood(name, x, y, paint, tolerance = 32) {
+    const { width, height } = this, at = Math.floor(y) * width + Math.floor(x);
+    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    const source = name === 'mask' ? this.layer('mask') : this.visible();
+    const pixels = source.getImageData(...this.box()).data, [red, green, blue, cover] = pixels.slice(at * 4, at * 4 + 4), found = new Uint8Array(width * height);
+    const near = (one, other) => one - other <= tolerance && other - one <= tolerance;
+    const alike = (place, i = place * 4) => !found[place] && near(pixels[i], red) && near(pixels[i + 1], green) && near(pixels[i + 2], blue) && near(pixels[i + 3], cover);
+    const waiting = [at];
+    let bounds = null;
+    while (waiting.length) {
+      let place = waiting.pop();
+      if (!alike(place)) continue;
+      const row = Math.floor(place / width) * width;
+      while (place > row && alike(place - 1)) place--;
+      const first = place - row;
+      let above = false, below = false;
+      for (; place < row + width && alike(place); place++) {
+        found[place] = 1;
+        const up = row > 0 && alike(place - width), down = row + width < found.length && alike(place + width);
+        if (up && !above) waiting.push(place - width);
+        if (down && !below) waiting.push(place + width);
+        [above, below] = [up, down];
+      }
+      bounds = around(bounds, [first, row / width, place - row - first, 1]);
+    }
+    if (!bounds) return;
+    const shape = new ImageData(bounds[2], bounds[3]);
+    for (let line = 0; line < bounds[3]; line++) {
+      for (let column = 0; column < bounds[2]; column++) if (found[(bounds[1] + line) * width + bounds[0] + column]) shape.data[(line * bounds[2] + column) * 4 + 3] = 255;
+    }
+    const form = surface(bounds[2], bounds[3]);
+    form.putImageData(shape, 0, 0);
+    this.edit(name, bounds, (context) => paint(context, form.canvas, bounds));
+  }
+
+  // ---- what goes to the server
+
+  // The box around everything in a layer, to a pixel of a copy of at most `most` pixels a side; null when it is empty.
+  extent(name, most = 512) {
+    if (!this.has(name)) return null;
+    const by = Math.min(1, most / Math.max(this.width, this.height)), width = Math.ceil(this.width * by), height = Math.ceil(this.height * by);
+    const small = surface(width, height);
+    small.imageSmoothingEnabled = by < 1;
+    small.drawImage(this.layer(name).canvas, 0, 0, width, height);
+    const pixels = new Uint32Array(small.getImageData(0, 0, width, height).data.buffer);
+    let [left, top, right, bottom] = [width, height, -1, -1];
+    for (let at = 0; at < pixels.length; at++) {
+      if (!(pixels[at] >>> 24)) continue;
+      const x = at % width, y = (at - x) / width;
+      if (x < left) left = x;
+      if (x > right) right = x;
+      if (y < top) top = y;
+      bottom = y;
+    }
+    return right < 0 ? null : this.clip([left / by, top / by, (right - left + 1) / by, (bottom - top + 1) / by]);
+  }
+
+  // The file of a part: the picture's own, or a PNG; null for a layer with nothing on it.
+  async file(name) {
+    await this.busy;
+    const { doc } = this;
+    if (!doc) return null;
+    if (name === 'picture' && doc.blob) return doc.blob;
+    if (name !== 'picture' && !this.extent(name, Infinity)) return null;
+    if (name !== 'picture') return encodePng(this.layer(name).getImageData(...this.box()).data, doc.width, doc.height, name === 'mask');
+    const { canvas } = copyOf(doc.picture, doc.width, doc.height);
+    doc.blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+    return doc.blob;
+  }
+}
