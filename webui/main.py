@@ -35,13 +35,14 @@ from webui.services.hashing import Hasher
 from webui.services.images import ImageStore
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs, Waiting
+from webui.services.parts import Parts
 from webui.services.picture_folders import PictureFolders
 from webui.services.preferences import Preferences
 from webui.services.queue import JobQueue
 from webui.services.replay import Replays
 from webui.services.settings import SettingsStore
 from webui.services.shelf import ModelShelf
-from webui.services.studio import Parts, Studio
+from webui.services.studio import Studio
 from webui.services.styles import Styles
 from webui.services.watcher import Watcher
 from webui.services.worker import DeviceExecutor, FileExecutor, Worker

@@ -6,14 +6,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from webui.backend.catalog import Catalog
-from webui.backend.network_files import NetworkFiles
 from webui.backend.vae_choice import vae_names
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
@@ -21,8 +18,6 @@ from webui.engine.plan import check_kind, check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
-from webui.plugins.host import PluginHost
-from webui.plugins.registry import Registries
 from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Hires, ImageRef, Refiner, Txt2Img
@@ -35,27 +30,15 @@ from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
 from webui.schema.style import Style
-from webui.services.events import EventBus
-from webui.services.extras import ExtrasDesk
-from webui.services.folders import Folders
-from webui.services.form_defaults import FORMS, FormDefaults, field_key
+from webui.services.form_defaults import FORMS, field_key
 from webui.services.gallery import Gallery
-from webui.services.hashing import Hasher
-from webui.services.images import ImageStore
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.reader import ReadOptions
 from webui.services.infotext.restore import Known
-from webui.services.library import Library
-from webui.services.outputs import Outputs
-from webui.services.preferences import Preferences, form_values, settle_vae
-from webui.services.queue import JobQueue
-from webui.services.replay import Replays, plan_replay
-from webui.services.settings import SettingsStore
+from webui.services.parts import Parts
+from webui.services.preferences import form_values, settle_vae
+from webui.services.replay import plan_replay
 from webui.services.sheets import wants_hash
-from webui.services.shelf import ModelShelf
-from webui.services.styles import Styles
-from webui.services.watcher import Watcher
-from webui.services.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -64,37 +47,6 @@ ENDED_SHOWN = 20
 
 UNUSED_PICTURE_SECONDS = 7 * 24 * 3600.0
 """A stored picture that no job names, and one made again that nobody kept, is deleted after a week."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The long-lived objects, made by `webui.main`."""
-
-    folders: Folders
-    library: Library
-    settings: SettingsStore
-    events: EventBus
-    queue: JobQueue
-    outputs: Outputs
-    images: ImageStore
-    styles: Styles
-    defaults: FormDefaults
-    catalog: Catalog
-    registries: Registries
-    host: PluginHost
-    workers: tuple[Worker, ...]
-    hasher: Hasher
-    files: NetworkFiles
-    preferences: Preferences
-    shelf: ModelShelf
-    watcher: Watcher
-    replays: Replays
-    extras: ExtrasDesk
-    params: Path | None = None
-    """A1111's `params.txt`: the line of the last pictures, for the button ↙ above an empty prompt; None = it is not kept."""
-
-    checkpoint: str | None = None
-    """The checkpoint named on the command line."""
 
 
 class Studio:
