@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,14 +16,15 @@ from webui.ui.parts.lists import list_styles
 from webui.ui.translations import word
 
 
-def place_toprow(form: Form[Any], studio: Studio) -> tuple[gr.Button, gr.Button]:
-    """Lay it out; gives Generate and its hidden twin that generates forever, for `wire_generate` when the form is complete."""
+def place_toprow(form: Form[Any], studio: Studio, *tools: Callable[[], None]) -> tuple[gr.Button, gr.Button]:
+    """Lay it out; gives Generate and its hidden twin that generates forever, for `wire_generate` when the form is complete. `tools` place further
+    buttons beside the others."""
     with gr.Row(elem_id=f"{form.tab}_toprow", elem_classes="toprow"):
         with gr.Column(elem_id=f"{form.tab}_prompt_container", elem_classes="prompt-container", scale=6):
             _place_prompt(form, "prompt", f"{form.tab}_token_counter")
             _place_prompt(form, "negative_prompt", f"{form.tab}_negative_token_counter")
             gr.HTML("", elem_id=f"{form.tab}_examples", elem_classes="examples", padding=False)
-        return _place_actions(form, studio)
+        return _place_actions(form, studio, tools)
 
 
 def generate(form: Form[Any], studio: Studio, repeat: bool, /, **fields: Any) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def _place_prompt(form: Form[Any], name: str, counter: str) -> None:
         gr.HTML("", elem_id=counter, elem_classes="token-counter", padding=False)
 
 
-def _place_actions(form: Form[Any], studio: Studio) -> tuple[gr.Button, gr.Button]:
+def _place_actions(form: Form[Any], studio: Studio, tools: Sequence[Callable[[], None]]) -> tuple[gr.Button, gr.Button]:
     """The column of buttons; gives Generate and its hidden twin that generates forever (chosen in Generate's context menu)."""
     with gr.Column(elem_id=f"{form.tab}_actions_column", elem_classes="actions-column", scale=1, min_width=200):
         start = gr.Button(word("generate"), elem_id=f"{form.tab}_generate", elem_classes="generate", variant="primary", size="lg")
@@ -72,6 +74,8 @@ def _place_actions(form: Form[Any], studio: Studio) -> tuple[gr.Button, gr.Butto
             apply = gr.Button("📋", elem_id=f"{form.tab}_style_apply", elem_classes="tool", min_width=40)
             gr.Button("🖌", elem_id=f"{form.tab}_styles_edit_button", elem_classes="tool", min_width=40)
             gr.Button("↙", elem_id="paste" if form.tab == "txt2img" else f"{form.tab}_paste", elem_classes="tool", min_width=40)
+            for place in tools:
+                place()
             relist = gr.Button("", elem_id=f"{form.tab}_relist_styles", elem_classes="out-of-sight")
     _wire_styles(form, studio, apply, relist)
     return start, forever

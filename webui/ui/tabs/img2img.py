@@ -8,6 +8,7 @@ from webui.schema.img2img import Img2Img
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.canvas import place_canvas
+from webui.ui.parts.interrogate import place_interrogate
 from webui.ui.parts.listen import listen
 from webui.ui.parts.lists import form_lists
 from webui.ui.parts.refiner import place_refiner
@@ -25,7 +26,7 @@ def make_form(studio: Studio) -> Form[Img2Img]:
 
 def place_tab(form: Form[Img2Img], studio: Studio) -> None:
     """Lay the tab out in the open `gr.Tab` and wire it."""
-    buttons = place_toprow(form, studio)
+    buttons = place_toprow(form, studio, place_interrogate)
     with gr.Row(elem_id="img2img_body", elem_classes="body-row"):
         with gr.Column(elem_id="img2img_settings", elem_classes="settings-column", scale=1):
             place_canvas(form)

@@ -6,6 +6,7 @@ import { Paper } from './canvas_paper.js';
 import { View } from './canvas_view.js';
 import { addIcons, button, byId, h, icon } from './dom.js';
 import { change, forms, onFill, provide, valueOf } from './forms.js';
+import { mountInterrogate } from './interrogate.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
@@ -49,6 +50,7 @@ export async function mountCanvas() {
   easel.sizeOfPicture = sizeOfPicture;
   provide(TAB, fields);
   onFill(taken);
+  mountInterrogate({ picture: () => (paper.doc ? keeper.ref('picture') : null), write: (text) => change({ prompt: text }, TAB) });
   document.addEventListener('keydown', onKey, true);
   document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if (event.key === ' ' || event.key.toLowerCase() === 'f') { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
