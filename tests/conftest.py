@@ -20,13 +20,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two o
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests take longest, so they begin first where processes share the tests."""
+    items.sort(key=lambda item: BROWSER not in item.path.parents)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Where several processes share the tests, those of a file stay together, for what they share is made once; and those that drive Chromium stay
-    in one process, since two browsers and their servers are too much for two cores."""
-    for item in items:
-        name = "browser" if BROWSER in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
+    in one process, since two browsers and their servers are too much for two cores. (xdist's own groups do nothing with pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling  # here: `-n 0` and plain pytest do without
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return Together(config, log)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="session")
