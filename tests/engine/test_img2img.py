@@ -93,7 +93,7 @@ def test_soft_inpainting_shows_only_what_changed() -> None:
     after = before.clone()
     after[:, :, 6:] = 10.0
     shown = np.asarray(shown_mask(before, after, torch.ones(8, 12), SoftInpainting(), (96, 64)))
-    assert shown.shape == (64, 96) and not shown[:, :8].any() and (shown[:, 72:] > 250).all()
+    assert shown.shape == (64, 96) and (shown[:, :8] < 5).all() and (shown[:, 72:] > 250).all()  # its filters reach some cells far
     with_mask = SoftInpainting(soft_influence=1.0)  # cells that were to be kept need a larger distance
     assert np.asarray(shown_mask(before, after, torch.zeros(8, 12), with_mask, (96, 64))).max() < 10
 

@@ -185,7 +185,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as context:
-        context.setattr(module.os, "fsync", full)
+        context.setattr(os, "fsync", full)
         desk.outputs.finish(CHECKPOINT.name).result(10)
     assert library.picture(record.id) == record and Path(record.path).is_file()
     notice = next(event for event in events if isinstance(event, Notice))
