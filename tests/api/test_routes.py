@@ -378,7 +378,7 @@ def test_a_page_begins_with_what_the_default_checkpoint_suggests(client: TestCli
     client.put("/api/v1/defaults", json={"height": 640})
     form = client.get("/api/v1/page").json()["form"]
     own_form = {"prompt": {"value": "a red house"}, "width": {"value": 256}, "height": {"value": 640}, "cfg_scale": {"value": 5.0}}
-    other = {"img2img/width": {"value": 256}, "img2img/height": {"value": 320}, "img2img/cfg_scale": {"value": 5.0}}  # begins with a picture, not words
+    other = {"img2img/width": {"value": 256}, "img2img/height": {"value": 320}, "img2img/cfg_scale": {"value": 5.0}}
     assert form == own_form | other
 
 
