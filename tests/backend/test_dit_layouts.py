@@ -27,7 +27,7 @@ from tests.backend.model_files import write_gguf
 from tests.backend.test_sd_layouts import CPU, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
-from webui.backend.components import Components, Frame, ModuleCall
+from webui.backend.components import Components, Frame, ModuleCall, View
 from webui.backend.device import Device
 from webui.backend.families import dit
 from webui.backend.families.dit_keys import transformer_layout
@@ -319,9 +319,22 @@ def test_a_flux_folder_without_t5_is_named(tmp_path: Path) -> None:
 def test_fill_sees_a_grey_picture_and_a_mask_everywhere(tmp_path: Path) -> None:
     components = load(write_folder(tmp_path / "fill", "flux-fill", 3, random_tensor))
     with torch.inference_mode():
-        blank, grey = components.blank(components.autoencoder, 4, 6), components.autoencoder.encode(torch.zeros(1, 3, 32, 48))
+        blank, grey = components.look(components.autoencoder, View(4, 6)), components.autoencoder.encode(torch.zeros(1, 3, 32, 48))
     assert blank is not None and blank.shape == (1, 16 + 64, 4, 6)
     assert torch.equal(blank[:, :16], grey) and (blank[:, 16:] == 1).all()
+
+
+def test_fill_sees_the_picture_without_what_is_masked(tmp_path: Path) -> None:
+    """64 channels for the 8 x 8 pixels of a cell, row by row, as diffusers packs them."""
+    components = load(write_folder(tmp_path / "fill", "flux-fill", 3, random_tensor))
+    mask = torch.zeros(1, 1, 32, 48)
+    mask[0, 0, 9, 18] = 1  # cell (1, 2), pixel (1, 2) of it
+    picture = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        seen = components.look(components.autoencoder, View(4, 6, picture, mask))
+        kept = components.autoencoder.encode(picture * (1 - mask))
+    assert seen is not None and torch.equal(seen[:, :16], kept)
+    assert seen[0, 16:].sum() == 1 and seen[0, 16 + 1 * 8 + 2, 1, 2] == 1
 
 
 def _gguf(path: Path, weights: dict[str, torch.Tensor], kind: str) -> tuple[Path, dict[str, torch.Tensor]]:

@@ -48,7 +48,7 @@ def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> N
     page.click("#txt2img_generate")
     expect(page.locator(INFO)).to_contain_text("Denoising strength: 0.5, Hires prompt: a large house, Hires upscale: 2", timeout=WAIT)
     expect(page.locator(INFO)).to_contain_text("Hires steps: 2, Hires upscaler: Latent")
-    assert page.evaluate("document.querySelector('.stage .picture').naturalWidth") == 128
+    page.wait_for_function("document.querySelector('.stage .picture')?.naturalWidth === 128")
     visit(page, server)
     expect(page.locator("#txt2img_hr-checkbox input")).to_be_checked()
     expect(page.locator("#txt2img_hr_finalres")).to_have_text("64×64 → 128×128")
@@ -72,7 +72,7 @@ def test_the_sparkle_enlarges_the_picture_shown_with_its_own_seed(open_page: Ope
     expect(page.locator(INFO)).to_contain_text("Hires upscale: 1.5", timeout=WAIT)
     expect(page.locator(INFO)).to_contain_text(f"Seed: {small['seed']}")
     expect(page.locator(INFO)).to_contain_text("sparkle me")
-    assert page.evaluate("document.querySelector('.stage .picture').naturalWidth") == 96
+    page.wait_for_function("document.querySelector('.stage .picture')?.naturalWidth === 96")
     found = server.get(f"jobs/{server.jobs()[0]['id']}")
     assert found["request"]["firstpass_image"]["width"] == 64
     assert not page.is_checked("#txt2img_hr-checkbox input")

@@ -71,7 +71,7 @@ def test_the_estimate_is_on_the_page(open_page: Open, server: Server) -> None:
         new MutationObserver(() => window.seen.push(document.querySelector('.progress-text').textContent))
             .observe(document.querySelector('.progress-text'), { childList: true, characterData: true, subtree: true });
     }""")
-    set_small(page).click("#txt2img_generate")
+    set_small(page, steps=80).click("#txt2img_generate")
     page.wait_for_function("window.seen.some((text) => text.includes('needs about'))")
 
 

@@ -1,7 +1,7 @@
 // "Send to extras", before the tab was ever opened: the tab is shown, its scripts come, and they get the picture.
 
 import { byId, present } from './dom.js';
-import { registerTarget } from './send.js';
+import { openTab, registerTarget } from './send.js';
 
 let loaded = null;
 
@@ -18,7 +18,7 @@ async function send({ blob, url }) {
 
 // Opens the tab and hands it files (or blobs).
 export async function sendToExtras(files) {
-  document.querySelector('[role="tab"][data-tab-id="extras"]')?.click();
+  await openTab('extras');
   await (await loaded).receive(files);
   byId('extras_image')?.scrollIntoView({ block: 'nearest' });
 }

@@ -6,6 +6,7 @@ import { mountExtrasTarget } from './extras_target.js';
 import { mountForms } from './forms.js';
 import { mountPaste } from './paste.js';
 import { mountPictures } from './pictures.js';
+import { openTab } from './send.js';
 import { mountModelDefaults } from './model_defaults.js';
 import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
@@ -51,7 +52,7 @@ function start() {
   loadCheckpoints();
   // Gradio draws a tab when it is first opened; what is mounted above is in the first one.
   const tab = easel.tabs.includes(easel.tabBefore) ? easel.tabBefore : easel.tabs[0];
-  if (tab !== 'txt2img') document.querySelector(`[role="tab"][data-tab-id="${tab}"]`)?.click();
+  if (tab !== 'txt2img') openTab(tab);
   document.documentElement.dataset.easel = 'ready';
 }
 

@@ -1,10 +1,10 @@
 // Where a picture can be sent: to the canvas, in one of its modes. The canvas itself is fetched when its tab is first drawn.
 
 import { get } from './api.js';
-import { byId, present } from './dom.js';
+import { present } from './dom.js';
 import { mountTab } from './form.js';
 import { mountPasteTab, pasteFrom } from './paste.js';
-import { registerTarget } from './send.js';
+import { openTab, registerTarget } from './send.js';
 import { mountStyles } from './styles.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
@@ -31,7 +31,7 @@ export function mountPictures() {
 async function send({ blob, url, id, metadata }, mode) {
   try {
     const picture = blob || await (await fetch(url)).blob();
-    byId('tab_img2img-button')?.click();
+    await openTab('img2img');
     const { openPicture } = await canvas;
     await openPicture(picture, mode);
     const about = metadata ? Promise.resolve(metadata) : id ? get(`pictures/${id}/info`) : null;

@@ -13,3 +13,12 @@ export function registerTarget(id, { label, icon, send, takes = () => true }) {
 // The buttons for one source; ids are A1111's (`txt2img_tab`, …).
 export const targetButtons = (source, name = (id) => `${id}_tab`) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
   button(icon, t(label), () => send(source), { id: name(id), text: t(label), class: 'act' }));
+
+// Opens a tab of the page. Those that do not fit are in a menu, which Gradio draws when it is opened.
+export async function openTab(id) {
+  const tab = document.querySelector(`#tabs [role="tab"][data-tab-id="${id}"]`);
+  if (tab) return tab.click();
+  document.querySelector('#tabs .overflow-menu > button')?.click();
+  await new Promise(requestAnimationFrame);
+  [...document.querySelectorAll('#tabs .overflow-dropdown button')].find((entry) => entry.textContent.trim() === t(`tab_${id}`))?.click();
+}
