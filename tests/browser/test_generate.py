@@ -176,7 +176,7 @@ def test_a_failed_job_says_why_and_how_to_go_on(open_page: Open, server: Server)
     broken = server.data / "models" / "Stable-diffusion" / "gone.safetensors"
     broken.write_bytes((server.data / "models" / "Stable-diffusion" / "tiny.safetensors").read_bytes())
     server.post("checkpoints/refresh")
-    blocker = server.submit(prompt="first", steps=150, batch_count=10)
+    blocker = server.submit(prompt="first", steps=150, batch_count=10, checkpoint="tiny.safetensors")  # the other one comes first in the list
     doomed = server.submit(prompt="without a model", checkpoint="gone.safetensors")
     broken.unlink()
     server.wait(blocker, "running")  # the job before may still be on the device

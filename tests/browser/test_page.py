@@ -225,5 +225,5 @@ def test_styles_are_chosen_from_the_file_and_stay_chosen(open_page: Open, server
     expect(page.locator("#txt2img_styles")).to_contain_text("Wrap")
     page.click("#txt2img_styles input")
     expect(page.get_by_role("option", name="New")).to_be_visible()
-    page.keyboard.press("Escape")
+    page.goto("about:blank")  # it would still count the tokens of a style that is about to go
     (server.data / "styles.csv").unlink()

@@ -250,13 +250,13 @@ def test_the_tab_works_on_a_phone_and_in_the_dark(open_page: Open, server: Serve
 
 
 def test_tabs_come_in_their_order_and_hidden_ones_do_not(open_page: Open, server: Server) -> None:
-    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img", "img2img", "Models"])
+    change(server, ui_tab_order=["Settings", "PNG Info"], hidden_tabs=["txt2img", "img2img", "Extras", "Models"])
     page = open_page()
     shown = page.locator("#tabs [role=tab]:visible")
     expect(shown).to_have_text(["Settings", "PNG Info"])
     expect(page.locator("#tabs [role=tab][aria-selected=true]")).to_have_text("Settings")
     page.wait_for_selector("#settings_rows .setting")
-    change(server, ui_tab_order=["PNG Info"], hidden_tabs=["Models", "Settings", "img2img"])  # which stays: it is the way back
+    change(server, ui_tab_order=["PNG Info"], hidden_tabs=["Models", "Settings", "img2img", "Extras"])  # which stays: it is the way back
     expect(reload(page).locator("#tabs [role=tab]:visible")).to_have_text(["PNG Info", "txt2img", "Settings"])
     page.get_by_role("tab", name="txt2img").click()
     expect(page.locator("#txt2img_prompt textarea")).to_be_visible()

@@ -50,7 +50,7 @@ class JobQueue:
     def claim(self, lane: str, timeout: float | None = None, claimed: Callable[[Job], None] = lambda job: None) -> Job | None:
         """Wait for the next job of a lane and mark it running. None after `timeout` seconds, or when the queue was closed.
 
-        `claimed` is called before anybody hears that it runs, so that whoever hears it can stop it.
+        `claimed` is called before it is written that it runs, so that whoever reads or hears it can stop it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
@@ -58,6 +58,7 @@ class JobQueue:
                 waiting = self.waiting(lane)
                 if waiting:
                     job = waiting[0].revise(status=JobStatus.RUNNING, started=time.time(), error=None)
+                    claimed(job)
                     self._library.change_job(job.id, status=job.status, started=job.started, error=None)
                     break
                 left = None if deadline is None else deadline - time.monotonic()
@@ -66,7 +67,6 @@ class JobQueue:
                 self._changed.wait(left)
             else:
                 return None
-        claimed(job)
         self._announce(job)
         return job
 

@@ -132,6 +132,8 @@ class Worker:
                 job = self._queue.claim(self.lane, 0.25, self._begin)
             except WebuiError:
                 log.exception("the queue cannot be read")
+                with self._lock:
+                    self._current = None  # nothing began
                 self._warm.wait(5.0)
                 continue
             if job is not None and self._current is not None:
