@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,16 @@ from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 
 Generate = Callable[..., list[Picture]]
+
+
+@contextmanager
+def runtime_on(folder: Path) -> Iterator[Runtime]:
+    """A runtime whose models are in this folder, without plugins."""
+    registries = Registries()
+    register_tables(registries)
+    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), Catalog([folder], Hashes()), registries)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,9 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import S
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from tests.backend.conftest import Hashes
+from tests.engine.conftest import runtime_on
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import write_file, write_folder
-from webui.backend.catalog import Catalog
 from webui.backend.components import Flow, ModuleCall
 from webui.backend.families.t5 import tokenizer_of
 from webui.engine.conditioning import Conditioning
@@ -30,12 +29,10 @@ from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass
 from webui.engine.prompt.tokens import encode
 from webui.engine.runtime import Runtime
-from webui.engine.tables import SAMPLERS, register_tables
+from webui.engine.tables import SAMPLERS
 from webui.engine.tools import RunTools
-from webui.plugins.registry import Registries
 from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
-from webui.schema.machine import DeviceOptions
 from webui.schema.sampling import SamplerSpec
 from webui.schema.settings import PictureSettings
 
@@ -56,11 +53,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(models: Path) -> Iterator[Runtime]:
-    registries = Registries()
-    register_tables(registries)
-    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), Catalog([models], Hashes()), registries)
-    yield made
-    made.close()
+    with runtime_on(models) as made:
+        yield made
 
 
 def make(runtime: Runtime, checkpoint: str, **changes: object) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from tests.backend.conftest import Hashes
+from tests.engine.conftest import runtime_on
 from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.backend.catalog import Catalog
 from webui.backend.convert import convert
@@ -21,12 +22,9 @@ from webui.engine.cancel import CancelToken
 from webui.engine.foreign import check_foreign
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.engine.runtime import Runtime
-from webui.engine.tables import register_tables
 from webui.engine.tools import RunTools, Step
-from webui.plugins.registry import Registries
 from webui.schema.errors import Cancelled, ModelError, RequestError
 from webui.schema.generation import Txt2Img
-from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
 from webui.services.infotext.writer import write_infotext
 
@@ -57,11 +55,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(models: Path) -> Iterator[Runtime]:
-    registries = Registries()
-    register_tables(registries)
-    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), Catalog([models], Hashes()), registries)
-    yield made
-    made.close()
+    with runtime_on(models) as made:
+        yield made
 
 
 def test_the_pictures_are_the_pipelines_own(runtime: Runtime, models: Path) -> None:

@@ -16,16 +16,12 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from tests.backend.conftest import Hashes
+from tests.engine.conftest import runtime_on
 from tools.random_checkpoint import KINDS, write_checkpoint, write_folder
-from webui.backend.catalog import Catalog
 from webui.engine.prompt.tokens import encode
 from webui.engine.runtime import Runtime
-from webui.engine.tables import register_tables
 from webui.engine.tools import RunTools
-from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
-from webui.schema.machine import DeviceOptions
 from webui.schema.settings import PictureSettings
 
 PROMPT, NEGATIVE, SEED, STEPS, CFG = "a red house", "blurry", 11, 4, 5.0
@@ -43,11 +39,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(models: Path) -> Iterator[Runtime]:
-    registries = Registries()
-    register_tables(registries)
-    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), Catalog([models], Hashes()), registries)
-    yield made
-    made.close()
+    with runtime_on(models) as made:
+        yield made
 
 
 def _tokens(text: str, pad: int) -> torch.Tensor:

@@ -28,7 +28,7 @@ from webui.backend.parts import ModelChoice, Part
 from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles
 from webui.backend.rewrite import Streams, as_dtype, pruned, with_ema, without_ema
 from webui.backend.tensor_file import Stream, flat_pieces, publish, stored, write_tensors
-from webui.backend.weights import Weights, open_weights
+from webui.backend.weights import Weights, Wrapped, open_weights
 from webui.schema.errors import ModelError, StorageError
 from webui.schema.model import Checkpoint
 
@@ -40,23 +40,13 @@ PIPELINES = {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline",
              "sdxl-refiner": "StableDiffusionXLImg2ImgPipeline"}
 
 
-class _Watched:
+class _Watched(Wrapped):
     """Opened weights that remember which of them were asked for; `stand_ins` gives another's tensor in the place of some."""
 
     def __init__(self, weights: Weights, stand_ins: Mapping[str, str]) -> None:
-        self._weights = weights
+        super().__init__(weights)
         self._stand_ins = stand_ins
         self.read: set[str] = set()
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self._weights.metadata
-
-    def keys(self) -> list[str]:
-        return self._weights.keys()
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._weights.shape(key)
 
     def get(self, key: str) -> Tensor:
         self.read.add(key)

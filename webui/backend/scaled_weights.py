@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from webui.backend.weights import Weights
+from webui.backend.weights import Weights, Wrapped
 
 _SCALES = (".scale_weight", ".weight_scale")
 
@@ -21,21 +21,10 @@ def unscaled(weights: Weights) -> Weights:
     return _Unscaled(weights, scales) if scales else weights
 
 
-class _Unscaled:
-    """Implements `Weights`."""
-
+class _Unscaled(Wrapped):
     def __init__(self, weights: Weights, scales: Mapping[str, str]) -> None:
-        self._weights, self._scales = weights, scales
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self._weights.metadata
-
-    def keys(self) -> list[str]:
-        return self._weights.keys()
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._weights.shape(key)
+        super().__init__(weights)
+        self._scales = scales
 
     def get(self, key: str) -> Tensor:
         value = self._weights.get(key)

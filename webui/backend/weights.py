@@ -54,6 +54,30 @@ class Weights(Protocol):
         ...
 
 
+class Wrapped:
+    """Opened weights as they are; what is made of this changes what is read."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """See `Weights`; so with the others."""
+        return self._weights.metadata
+
+    def keys(self) -> list[str]:
+        """All names."""
+        return self._weights.keys()
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Without reading."""
+        return self._weights.shape(key)
+
+    def get(self, key: str) -> Tensor:
+        """The tensor."""
+        return self._weights.get(key)
+
+
 class _Source(Protocol):
     def get(self, key: str) -> Tensor: ...
 
