@@ -14,7 +14,7 @@ from webui.backend.headers import read_header
 from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
-SUFFIXES = (".safetensors", ".pt", ".ckpt", ".pth", ".bin", ".onnx", ".webp", ".png")
+SUFFIXES = (".safetensors", ".sft", ".pt", ".ckpt", ".pth", ".bin", ".gguf", ".onnx", ".webp", ".png")
 DIGITS: Mapping[FileKind, int] = {
     "vae": 10, "lora": 12, "embedding": 12, "hypernetwork": 10, "controlnet": 10, "upscaler": 10, "text_encoder": 10,
     "face_restorer": 10, "face_detector": 10,
