@@ -27,7 +27,8 @@ from webui.backend.families.dit_sizes import flux_axes
 from webui.backend.families.ldm_keys import UNET_PREFIX, VAE_PREFIX
 from webui.backend.families.sd_config import SdConfig, TextConfig, VaeConfig
 from webui.backend.families.sd_modules import build_clip, build_text_encoder, build_vae
-from webui.backend.families.t5 import build_t5, file_names
+from webui.backend.families.t5 import build_t5
+from webui.backend.families.t5_keys import file_names
 
 Fill = Callable[[str, tuple[int, ...], torch.Generator], Tensor]
 """Name, shape and generator → a random tensor."""

@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse_options(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(level=options.loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        if not options.device.xformers:  # diffusers imports it where it is installed, used or not; None is Python's word for "not to be imported"
+            sys.modules.setdefault("xformers", None)  # pyright: ignore[reportArgumentType]
         logging.getLogger("xformers").setLevel(logging.ERROR)  # its import complains at length where its kernels do not load; SDPA is used there
         folders = make_folders(options)
         folders.create()

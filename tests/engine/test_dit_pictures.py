@@ -152,6 +152,12 @@ def test_the_second_pass_begins_in_the_flow(runtime: Runtime) -> None:
     assert np.abs(weak - first).mean() < 0.3 * np.abs(strong - first).mean()
 
 
+def test_the_second_pass_may_be_told_another_guidance(runtime: Runtime) -> None:
+    hires = {"enable_hr": True, "hr_scale": 1.0, "hr_upscaler": "Latent (nearest)", "hr_second_pass_steps": 2, "denoising_strength": 0.9}
+    told = [make(runtime, "flux-dev.safetensors", **hires, hr_distilled_cfg=scale) for scale in (0.0, TOLD, 20.0)]
+    assert np.array_equal(told[0], told[1]) and (told[0] != told[2]).any()
+
+
 @pytest.mark.parametrize("spec", [spec for spec in SAMPLERS if spec.flow], ids=lambda spec: spec.name)
 def test_every_sampler_that_may_walks_a_flow_to_its_picture(spec: SamplerSpec) -> None:
     """The flow to a single picture is a straight line. Those that count in timesteps end at the second of them, with so much noise left."""

@@ -23,6 +23,7 @@ from webui.schema.errors import RequestError
 from webui.schema.generation import Txt2Img
 from webui.schema.img2img import Img2Img
 from webui.schema.metadata import Metadata
+from webui.schema.model import Checkpoint
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
 from webui.services.infotext import files, stealth
@@ -476,3 +477,19 @@ def test_distilled_cfg_is_written_for_those_who_are_told_it_and_read_back() -> N
     assert [", Distilled CFG Scale: 2.5, " in line for line in lines] == [True, False, False]
     found = read_metadata(lines[0].encode(), KNOWN)
     assert found.request is not None and found.request.distilled_cfg_scale == 2.5 and not any("Not used" in comment for comment in found.comments)
+
+
+def test_distilled_cfg_of_the_second_pass_is_written_where_it_differs_and_read_back() -> None:
+    dev = CHECKPOINT.revise(family="flux", variant="dev", prediction="flow")
+
+    def line_of(checkpoint: Checkpoint, further: Checkpoint | None = None, **fields: Any) -> str:
+        name = further.name if further else ""
+        request = Txt2Img(seed=1, sampler="Euler", enable_hr=True, hr_upscaler="Lanczos", hr_checkpoint_name=name, distilled_cfg_scale=2.5, **fields)
+        return write_infotext(make_plan(request, checkpoint, REGISTRIES, find=lambda *named: further or checkpoint), 0, None)
+
+    lines = [line_of(dev, hr_distilled_cfg=4.5), line_of(dev), line_of(dev, hr_distilled_cfg=2.5), line_of(CHECKPOINT, hr_distilled_cfg=4.5)]
+    assert [", Hires Distilled CFG Scale: 4.5, " in line for line in lines] == [True, False, False, False]
+    assert not any("Hires Distilled" in line for line in lines[1:])
+    assert ", Hires Distilled CFG Scale: 2.5, " in line_of(CHECKPOINT, dev), "only the second is told it, and nothing else in the line says what"
+    read = [read_metadata(line.encode(), KNOWN).request for line in lines[:2]]
+    assert [found.hr_distilled_cfg for found in read if isinstance(found, Txt2Img)] == [4.5, 0.0]

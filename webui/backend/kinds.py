@@ -242,7 +242,8 @@ LATER: tuple[Rule, ...] = (
 REST: tuple[Rule, ...] = (
     (_is_vae, "a VAE alone, not a checkpoint"),
     (_is_upscaler, "the SD 2 upscaler, which Easel does not run"),
-    (_any(View.starts, "text_model.encoder.", "text_model.embeddings.", "transformer.resblocks.", "encoder.block.0.layer.0.SelfAttention"),
+    (_any(View.starts, "text_model.encoder.", "text_model.embeddings.", "transformer.resblocks.", "encoder.block.0.layer.0.SelfAttention",
+          "enc.blk.0.attn_q."),
      "a text encoder alone, not a checkpoint"),
     (_any(View.contains, "RDB1.conv1", "rdb1.conv1", "RRDB_trunk"), "an upscaler, not a checkpoint"),
 )

@@ -15,7 +15,7 @@ from webui.backend.headers import read_header
 from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
-WEIGHTS = (".safetensors", ".pt", ".ckpt", ".pth", ".bin", ".onnx")
+WEIGHTS = (".safetensors", ".sft", ".pt", ".ckpt", ".pth", ".bin", ".gguf", ".onnx")
 SUFFIXES = (*WEIGHTS, ".webp", ".png")
 """Embeddings may be pictures; for other kinds these are previews."""
 

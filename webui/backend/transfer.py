@@ -10,6 +10,9 @@ from torch import Tensor
 BLOCK = 32 * 2**20
 """Bytes of one of the two pinned buffers."""
 
+PIECE = 2**16
+"""Numbers that a thread casts at once: a quarter of a megabyte between the two."""
+
 Carry = Callable[[Tensor, torch.dtype], Tensor]
 """A tensor on the CPU → on the device, in this dtype."""
 
@@ -18,7 +21,21 @@ def carrier(device: torch.device) -> Carry:
     """How tensors get to this device. On the CPU one that has the dtype already is taken as it is, still mapped; others are cast, one at a time."""
     if device.type == "cuda":
         return Uploader(device)
-    return lambda tensor, dtype: tensor.to(device, dtype)
+    return lambda tensor, dtype: cast(tensor, dtype).to(device)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`, the same bits. torch turns float16 into bfloat16 and back number by number; by way of float32, in pieces that stay in the
+    processor's cache, it costs less than half of that."""
+    if {tensor.dtype, dtype} != {torch.float16, torch.bfloat16} or tensor.numel() < PIECE or not tensor.is_contiguous():
+        return tensor.to(dtype)
+    made = torch.empty_like(tensor, dtype=dtype)
+    length = PIECE * torch.get_num_threads()
+    wide = torch.empty(min(length, tensor.numel()), dtype=torch.float32)
+    for piece, target in zip(tensor.reshape(-1).split(length), made.reshape(-1).split(length), strict=True):
+        between = wide[: len(piece)]
+        target.copy_(between.copy_(piece))
+    return made
 
 
 class Uploader:

@@ -99,9 +99,10 @@ def check_hires(request: Txt2Img, registries: Registries, settings: PictureSetti
 
 def hires_extras(
     request: Txt2Img, size: HiresSize, prompts: tuple[str | None, str | None], label: str | None, checkpoint: str | None = None,
+    distilled: float | None = None,
 ) -> tuple[tuple[str, object], ...]:
-    """A1111's fields of the second pass in its order, and Forge's CFG scale. `prompts`: those of the second pass where they differ from the first's;
-    `label`: its schedule where it differs; so with `checkpoint`."""
+    """A1111's fields of the second pass in its order, and Forge's CFG scales. `prompts`: those of the second pass where they differ from the first's;
+    `label`: its schedule where it differs; so with `checkpoint` and `distilled`."""
     fields = (
         ("Denoising strength", request.denoising_strength),
         ("Hires checkpoint", checkpoint),
@@ -110,6 +111,7 @@ def hires_extras(
         ("Hires negative prompt", prompts[1]),
         ("Hires schedule type", label),
         ("Hires CFG Scale", request.hr_cfg if request.hr_cfg != request.cfg_scale else None),
+        ("Hires Distilled CFG Scale", distilled),
         ("Hires upscale", request.hr_scale if size.resize is None else None),
         ("Hires resize", f"{size.resize[0]}x{size.resize[1]}" if size.resize else None),
         ("Hires steps", request.hr_second_pass_steps),

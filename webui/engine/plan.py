@@ -246,9 +246,11 @@ def make_plan(
     )
     differing = [texts[0] if texts[0] != base else None for texts, base in zip(hires, (prompts[0], negatives[0]), strict=True)]
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
-    fields = hires_extras(larger, sizes, (differing[0], differing[1]), label, second.checkpoint and second.checkpoint.short_title)
+    title, told = second.checkpoint and second.checkpoint.short_title, _told(request, checkpoint)
+    distilled = second.distilled_cfg if (second.checkpoint or checkpoint).is_distilled and (not told or told[0][1] != second.distilled_cfg) else None
+    fields = hires_extras(larger, sizes, (differing[0], differing[1]), label, title, distilled)
     extras = dict((
-        *_told(request, checkpoint), *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
+        *told, *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
         *refiner_extras(refine, request, settings),
     ))
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (first, second), batches, tuple(extras.items()))
@@ -350,7 +352,7 @@ def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Regis
         request.hr_second_pass_steps or request.steps, request.hr_cfg or request.cfg_scale, *size.final, sampler,
         _schedule(request.hr_scheduler or request.scheduler, sampler, registries, checkpoint), strength=request.denoising_strength, exact_steps=True,
         enlarge=Enlarge(registries.upscalers.get(request.hr_upscaler, field="hr_upscaler"), *size.target, size.cut), calls_before=first.calls,
-        cfg_rescale=request.cfg_rescale, distilled_cfg=request.distilled_cfg_scale,
+        cfg_rescale=request.cfg_rescale, distilled_cfg=request.hr_distilled_cfg or request.distilled_cfg_scale,
     )
     return first, second
 

@@ -120,7 +120,8 @@ class GenerationRequest(Frozen):
 
 
 class Hires(Frozen):
-    """The second pass of "Hires. fix": the picture is enlarged and worked over. Names and defaults are A1111's; `hr_cfg` is Forge's."""
+    """The second pass of "Hires. fix": the picture is enlarged and worked over. Names and defaults are A1111's; `hr_cfg` and
+    `hr_distilled_cfg` are Forge's names."""
 
     enable_hr: Annotated[bool, Checkbox(label="hires_fix", elem="hr-checkbox")] = False
     hr_upscaler: Annotated[str, Dropdown(label="hr_upscaler", source="upscalers", elem="hr_upscaler")] = "Latent"
@@ -154,6 +155,11 @@ class Hires(Frozen):
     ] = ""
     hr_cfg: Annotated[float, Field(ge=0, le=100), Slider(label="hr_cfg", minimum=0, maximum=30, step=0.5, elem="hr_cfg")] = 0.0
     """CFG scale of the second pass; 0 = that of the first."""
+
+    hr_distilled_cfg: Annotated[
+        float, Field(ge=0, le=100), Slider(label="hr_distilled_cfg", minimum=0, maximum=30, step=0.1, elem="hr_distilled_cfg")
+    ] = 0.0
+    """What a model with built-in guidance is told in the second pass; 0 = as in the first."""
 
 
 class Refiner(Frozen):

@@ -38,7 +38,8 @@ from webui.backend.families.sd_modules import (
     restore_buffers,
 )
 from webui.backend.families.sizes import measure_text, measure_vae
-from webui.backend.families.t5 import build_t5, encode_t5, file_names, find_tokenizer, tokenizer_of, wide_dtype
+from webui.backend.families.t5 import build_t5, encode_t5, find_tokenizer, shield, tokenizer_of, wide_dtype
+from webui.backend.families.t5_keys import file_names
 from webui.backend.headers import read_header
 from webui.backend.parts import ModelChoice, ModelPlan, Part, Source
 from webui.backend.quantised import quantised_kinds, set_compute_dtype, unpacked, with_quantised
@@ -124,7 +125,7 @@ def _of_files(choice: ModelChoice) -> tuple[list[Part], Sizes]:
     file, place = _vae_file(choice, files, transformer["in_channels"])
     vae = _measured(file, "vae", lambda: measure_vae(file.header.shapes, place, kind.vae))
     parts.append(_vae(file.source, place, vae))
-    words = _words(choice, [Path(found[0].source.path).parent] if found else []) if found else None
+    words = _words(choice, [Path(found[0].source.path).parent], found[0]) if found else None
     return parts, Sizes(family, transformer, vae, clips, words, _flow(choice.checkpoint))
 
 
@@ -245,20 +246,28 @@ def _clip(name: str, file: PartFile, place: Place, text: TextConfig) -> Part:
 
 
 def _t5(name: str, file: PartFile, place: Place) -> Part:
-    return _t5_part(name, file.source, place, _measured(file, name, lambda: measure_t5(file.header.shapes, place)))
+    sizes = _measured(file, name, lambda: measure_t5(file.header.shapes, place))
+    packed, kinds = quantised_kinds(file.header.dtypes), dict[str, str]()
+    if packed:
+        there = place.below(file.header.shapes)
+        names = file_names(there, build_keys(lambda: build_t5(sizes)))
+        kinds = {own: packed[there[theirs]] for own, theirs in names.items() if there.get(theirs) in packed}
+    return _t5_part(name, file.source, place, sizes, kinds)
 
 
-def _t5_part(name: str, source: Source, place: Place, sizes: dict[str, Any]) -> Part:
+def _t5_part(name: str, source: Source, place: Place, sizes: dict[str, Any], kinds: Mapping[str, str] | None = None) -> Part:
+    """`kinds`: which of its weights are quantised, and how."""
+
     def build() -> nn.Module:
-        return build_t5(sizes)
+        return shield(with_quantised(lambda: build_t5(sizes), kinds)()) if kinds else build_t5(sizes)
 
     def read(weights: Weights) -> dict[str, Tensor]:
-        widened = unscaled(weights)
-        keys = {key.removeprefix(place.prefix) for key in widened.keys() if key.startswith(place.prefix)}  # noqa: SIM118 (no dict)
-        names = file_names(keys, build_keys(build))
-        return {own: widened.get(place.prefix + theirs) for own, theirs in names.items() if theirs in keys}
+        widened, expected = unscaled(weights), build_keys(build)
+        there = place.below(widened.keys())
+        found = {own: widened.get(there[theirs]) for own, theirs in file_names(there, expected).items() if theirs in there}
+        return unpacked(found, expected) if kinds else found
 
-    return Part(name, source, build, read, dtype=lambda device: wide_dtype(device.dtype))
+    return Part(name, source, build, read, dtype=lambda device: wide_dtype(device.dtype), prepare=set_compute_dtype)
 
 
 def _vae(source: Source, place: Place, config: VaeConfig) -> Part:
@@ -284,10 +293,12 @@ def _own(
     return Part(name, source_at(folder), build, read, finish) if finish else Part(name, source_at(folder), build, read)
 
 
-def _words(choice: ModelChoice, folders: list[Path]) -> Callable[[str], list[int]]:
-    """T5's words: from beside its weights, else from the folders of text encoders."""
+def _words(choice: ModelChoice, folders: list[Path], file: PartFile | None = None) -> Callable[[str], list[int]]:
+    """T5's words: from beside its weights, else from the folders of text encoders, else out of its own `file`, where that has them (GGUF)."""
     shelves = choice.shelf.folders("text_encoder") if choice.shelf is not None else ()
     path = find_tokenizer([*folders, *shelves])
+    if path is None and file is not None and file.header.metadata.get("tokenizer.ggml.model") == "t5":
+        path = Path(file.source.path)
     if path is None:
         raise ModelError(
             f"{choice.checkpoint.name} needs T5's tokenizer, and there is none.", field="checkpoint",

@@ -23,7 +23,7 @@ def measure_transformer(family: str, shapes: Shapes, place: Place) -> dict[str, 
 
 def measure_t5(shapes: Shapes, place: Place) -> dict[str, Any]:
     """Arguments of `T5Config`. Raises `KeyError`, `IndexError`, `ZeroDivisionError` for nonsense."""
-    own = {key[len(place.prefix) :]: shape for key, shape in shapes.items() if key.startswith(place.prefix)}
+    own = {name: shapes[key] for name, key in place.below(shapes).items()}
     vocabulary, width = own["shared.weight"] if "shared.weight" in own else own["encoder.embed_tokens.weight"]
     attention = "encoder.block.0.layer.0.SelfAttention"
     buckets, heads = own[f"{attention}.relative_attention_bias.weight"]
@@ -36,9 +36,11 @@ def measure_t5(shapes: Shapes, place: Place) -> dict[str, Any]:
 
 def t5_width_at(shapes: Shapes, place: Place) -> int:
     """Width of the T5 that is there, 0 for another that shares its names (umT5 has a bias of its own in every block)."""
-    if f"{place.prefix}encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" in shapes:
+    own = place.below(shapes)
+    if "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" in own:
         return 0
-    shape = shapes.get(f"{place.prefix}shared.weight") or shapes.get(f"{place.prefix}encoder.embed_tokens.weight", ())
+    table = own.get("shared.weight") or own.get("encoder.embed_tokens.weight")
+    shape = shapes[table] if table else ()
     return shape[1] if len(shape) == 2 else 0
 
 

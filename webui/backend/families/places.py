@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from webui.backend.families.ldm_keys import EMA_UNET, dotted
+from webui.backend.families.t5_keys import published_name
 
-Words = Literal["ldm", "ema", "module", "open_clip"]
+Words = Literal["ldm", "ema", "module", "open_clip", "ggml"]
 """The names of the model's first publication (CompVis, Stability AI, Black Forest Labs), the same without their dots (averaged weights), those of
-diffusers' and transformers' modules, or OpenCLIP's."""
+diffusers' and transformers' modules, OpenCLIP's, or llama.cpp's (of T5)."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,11 @@ class Place:
     words: Words
 
     def below(self, keys: Iterable[str]) -> dict[str, str]:
-        """Names behind the prefix → the file's own, of the tensors that are there. Averaged weights get their dots back."""
+        """Names behind the prefix → the file's own, of the tensors that are there. Averaged weights get their dots back, llama.cpp's names become
+        the published ones."""
         own = {key[len(self.prefix) :]: key for key in keys if key.startswith(self.prefix)}
+        if self.words == "ggml":
+            return {published_name(name): key for name, key in own.items()}
         return own if self.words != "ema" else {name: key for bare, key in own.items() if (name := dotted(bare))}
 
 
@@ -61,6 +65,7 @@ _CLIP_MARKS: dict[str, tuple[tuple[Words, str, tuple[str, ...]], ...]] = {
         ("module", "encoder.block.0.layer.0.SelfAttention.q.weight", (
             "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "text_encoder_3.", "text_encoder_2.", "",
         )),
+        ("ggml", "enc.blk.0.attn_q.weight", ("",)),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""A SentencePiece model (`spiece.model`) as a tokenizer, without the package sentencepiece.
+"""A SentencePiece model as a tokenizer, without the package sentencepiece: of a `spiece.model`, or as llama.cpp keeps it in a GGUF file.
 
 The file is a protocol buffer (https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto): field 1 is a piece (1 its text, 2
 its score), field 3 how texts are normalised (2 the compiled table). How it becomes a tokenizer is what transformers does for T5.
@@ -13,12 +13,17 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
+from webui.backend.formats.gguf import read_lists
+
 _BLANK = "▁"
 UNKNOWN = 2
 """T5's piece for what is unknown."""
 
 EXTRA = 100
 """Marks `<extra_id_99>` … `<extra_id_0>` behind the pieces: T5's own, no piece of the file."""
+
+_ADDED, _UNUSED = 4, 5
+"""llama.cpp's kinds of a piece (`llama.h`, `llama_token_type`)."""
 
 
 def read_spiece(path: Path) -> Tokenizer:
@@ -34,9 +39,24 @@ def read_spiece(path: Path) -> Tokenizer:
         elif number == 3 and isinstance(value, bytes):
             inner = dict(_fields(value)).get(2, b"")
             table = inner if isinstance(inner, bytes) else b""
+    return _tokenizer(pieces, table)
+
+
+def read_ggml(path: Path) -> Tokenizer:
+    """The same out of the notes of a GGUF file. Raises `ValueError` when they are not there."""
+    notes = read_lists(path, [f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type", "precompiled_charsmap")])
+    words, scores, kinds, table = ([*values] for values in notes.values())
+    while kinds and kinds[-1] == _UNUSED:
+        kinds.pop()  # fills the table up to the length that the weights have
+    pieces = [(word, 0.0 if kind == _ADDED else score) for word, score, kind in zip(words, scores, kinds, strict=False)]
+    return _tokenizer(pieces, bytes(table))
+
+
+def _tokenizer(pieces: list[tuple[str, float]], table: bytes) -> Tokenizer:
     if len(pieces) <= UNKNOWN:
         raise ValueError("it is no SentencePiece model")
-    pieces += [(f"<extra_id_{number}>", 0.0) for number in reversed(range(EXTRA))]
+    if not any(word == "<extra_id_0>" for word, _ in pieces):
+        pieces = pieces + [(f"<extra_id_{number}>", 0.0) for number in reversed(range(EXTRA))]
     tokenizer = Tokenizer(Unigram(pieces, unk_id=UNKNOWN, byte_fallback=False))
     clean = [normalizers.Precompiled(table)] if table else []
     tokenizer.normalizer = normalizers.Sequence([*clean, normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), _BLANK)])

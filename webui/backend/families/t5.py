@@ -11,17 +11,30 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import T5Config
-from transformers.models.t5.modeling_t5 import T5Stack
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense, T5Stack
 
 from webui.backend.components import Encoded
-from webui.backend.families.spiece import read_spiece
+from webui.backend.families.spiece import read_ggml, read_spiece
+from webui.backend.quantised import is_quantised
 from webui.schema.errors import ModelError
 
 FILES = ("tokenizer.json", "spiece.model")
 FOLDERS = ("", "tokenizer", "tokenizer_3", "tokenizer_2", "t5_tokenizer")
 """Where such a file may lie, seen from the folder of the weights. SD 3's folders call the third one T5's, Flux' the second."""
 
-_SHARED = ("shared.weight", "encoder.embed_tokens.weight")
+
+class Shielded(nn.Module):
+    """A layer that shows no `weight`: transformers' feed-forward asks its last one what dtype it computes in, and packed weights are bytes."""
+
+    weight = None
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, states: Tensor) -> Tensor:
+        """What the layer answers."""
+        return self.layer(states)
 
 
 def build_t5(sizes: dict[str, Any]) -> nn.Module:
@@ -29,10 +42,12 @@ def build_t5(sizes: dict[str, Any]) -> nn.Module:
     return T5Stack(T5Config.from_dict({**sizes, "is_decoder": False, "is_encoder_decoder": False, "use_cache": False}))
 
 
-def file_names(keys: Iterable[str], own: Iterable[str]) -> dict[str, str]:
-    """For each of the module's `own` names the one in a file with these `keys`. The table of words has two names there."""
-    shared = next((name for name in _SHARED if name in keys), _SHARED[0])
-    return {name: shared if name == "embed_tokens.weight" else f"encoder.{name}" for name in own}
+def shield(module: nn.Module) -> nn.Module:
+    """The same encoder, with those layers shielded whose weights are packed and whose dtype is asked for."""
+    for block in module.modules():
+        if isinstance(block, T5DenseGatedActDense) and is_quantised(block.wo):
+            block.register_module("wo", Shielded(block.wo))
+    return module
 
 
 def encode_t5(module: nn.Module, tokens: Tensor) -> Encoded:
@@ -55,7 +70,8 @@ def tokenizer_of(path: Path) -> Callable[[str], list[int]]:
 def _load(path: str, mtime: float) -> Callable[[str], list[int]]:
     del mtime  # a file that was replaced is read anew
     try:
-        tokenizer = Tokenizer.from_file(path) if path.endswith(".json") else read_spiece(Path(path))
+        read = {".json": lambda file: Tokenizer.from_file(str(file)), ".gguf": read_ggml}.get(Path(path).suffix.lower(), read_spiece)
+        tokenizer = read(Path(path))
     except Exception as error:
         what = f"{Path(path).name}, the tokenizer of T5, cannot be read: {error}."
         raise ModelError(what, field="checkpoint", hint="Download it again.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,9 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _TEXTS = 500_000
 """Texts in one array; the largest vocabulary of a text encoder has half of it."""
+
+_LONGEST = 10_000_000
+"""Entries of a list that is read."""
 
 _SHAPE = "comfy.gguf.orig_shape."
 """A note under which converters keep a shape that ggml cannot have."""
@@ -72,6 +76,16 @@ class _Reader:
         self.file.seek(count * size, 1)
         return None
 
+    def list(self) -> list[Any]:
+        """What stands behind the mark of an array."""
+        inner, count = self.number("<I"), self.number("<Q")
+        if count > _LONGEST:
+            raise ValueError("a list of that length")
+        if inner == _STRING:
+            return [self.text() for _ in range(count)]
+        form = f"<{count}{_SCALARS[inner][1]}"
+        return [*struct.unpack(form, self.file.read(struct.calcsize(form)))]
+
 
 def read_header(path: Path, file: BinaryIO, size: int) -> Header:
     """The header, checked against the file's size. Shapes are torch's (ggml counts sides from the other end). Raises `ModelError`."""
@@ -90,6 +104,24 @@ def read_places(path: Path, file: BinaryIO, size: int) -> tuple[Header, dict[str
     if end > size:
         raise refusal(path, f"is cut short: {size:,} of {end:,} bytes are there", UNFINISHED)
     return header, places
+
+
+def read_lists(path: Path, names: Collection[str]) -> dict[str, list[Any]]:
+    """Those notes that are long lists, of texts or of numbers; empty for one that is not there. Raises `ValueError` when they are damaged."""
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    try:
+        with path.open("rb") as file:
+            reader = _Reader(file)
+            file.seek(16)
+            for _ in range(reader.number("<Q")):
+                name, kind = reader.text(), reader.number("<I")
+                if name in found and kind == _ARRAY:
+                    found[name] = reader.list()
+                else:
+                    reader.value(kind)
+    except (struct.error, EOFError, KeyError, OverflowError) as error:
+        raise ValueError("its notes are damaged") from error
+    return found
 
 
 def _read(reader: _Reader) -> tuple[Header, dict[str, Place]]:

@@ -31,8 +31,9 @@ REQUEST_FIELDS = {
     "Seed resize from-2": "seed_resize_from_h", "CFG Rescale": "cfg_rescale", "CFG Rescale φ": "cfg_rescale", "CFG rescale": "cfg_rescale",
     "CFG Rescale phi": "cfg_rescale", "Denoising strength": "denoising_strength", "Hires prompt": "hr_prompt",
     "Hires negative prompt": "hr_negative_prompt", "Hires upscale": "hr_scale", "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y",
-    "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg", "Refiner switch at": "refiner_switch_at",
-    "Image CFG scale": "image_cfg_scale", "Resize mode": "resize_mode", "Mask blur": "mask_blur", "Masked content": "inpainting_fill",
+    "Hires steps": "hr_second_pass_steps", "Hires CFG Scale": "hr_cfg", "Hires Distilled CFG Scale": "hr_distilled_cfg",
+    "Refiner switch at": "refiner_switch_at", "Image CFG scale": "image_cfg_scale", "Resize mode": "resize_mode", "Mask blur": "mask_blur",
+    "Masked content": "inpainting_fill",
     "Masked area padding": "inpaint_full_res_padding", "Soft inpainting enabled": "soft_inpainting", **{key: name for name, key in SOFT_KEYS.items()},
 }  # fmt: skip
 """Key of the line → field of the request, where the request has it."""
@@ -174,8 +175,9 @@ def _add_hires(values: dict[str, Any], fields: Mapping[str, Any], known: Known, 
         for name in Hires.model_fields.keys() - {"enable_hr", "denoising_strength"}:
             values.pop(name, None)
         return
-    if values.get("hr_cfg") == values.get("cfg_scale"):
-        values.pop("hr_cfg", None)
+    for own, first in (("hr_cfg", "cfg_scale"), ("hr_distilled_cfg", "distilled_cfg_scale")):
+        if values.get(own) == values.get(first):
+            values.pop(own, None)
     other = str(fields.get("Hires checkpoint", SAME_CHECKPOINT))
     if other != SAME_CHECKPOINT:
         values["hr_checkpoint_name"] = _further(other, "the second pass", known, comments)

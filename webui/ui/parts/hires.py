@@ -22,7 +22,7 @@ SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y
 """What the sizes of the two passes follow from."""
 
 ROWS = (("hr_upscaler", "hr_second_pass_steps"), ("denoising_strength", "hr_scale"), ("hr_resize_x", "hr_resize_y"))
-MORE_ROWS = (("hr_sampler", "hr_scheduler"), ("hr_cfg",), ("hr_prompt", "hr_negative_prompt"))
+MORE_ROWS = (("hr_sampler", "hr_scheduler"), ("hr_distilled_cfg", "hr_cfg"), ("hr_prompt", "hr_negative_prompt"))
 
 
 def place_hires(form: Form[Txt2Img], studio: Studio) -> None:
@@ -66,7 +66,7 @@ def hires_fields(form: Form, /, **fields: Any) -> dict[str, Any]:
 def _place_row(form: Form, names: tuple[str, ...]) -> None:
     with gr.Row():
         for name in names:
-            form.place(name, min_width=200)
+            form.place(name, min_width=200, **({"elem_classes": "for-distilled-hires"} if name == "hr_distilled_cfg" else {}))
 
 
 def _wire_button(form: Form, tab: str) -> None:

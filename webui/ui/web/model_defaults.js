@@ -21,13 +21,15 @@ export function mountModelDefaults() {
   const draw = () => {
     face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
     document.body.classList.toggle('distilled', isDistilled(chosen()));
+    document.body.classList.toggle('distilled-hires', isDistilled(byName(easel.draft.hr_checkpoint_name ?? easel.born.hr_checkpoint_name) ?? chosen()));
   };
   subscribe(draw);
-  document.addEventListener('easel:keep', (event) => { if (event.detail === 'checkpoint') draw(); });
+  document.addEventListener('easel:keep', (event) => { if (['checkpoint', 'hr_checkpoint_name'].includes(event.detail)) draw(); });
   draw();
 }
 
-const chosen = () => state.checkpoints?.find((item) => item.name === (easel.draft.checkpoint ?? easel.born.checkpoint));
+const byName = (name) => state.checkpoints?.find((item) => item.name === name);
+const chosen = () => byName(easel.draft.checkpoint ?? easel.born.checkpoint);
 const isDistilled = (model) => model?.family === 'flux' && model.variant !== 'schnell'; // as Checkpoint.is_distilled
 const settled = (suggests) => Object.fromEntries(Object.entries(suggests || {}).filter(([name, value]) => name !== 'prompts' && value !== null));
 
