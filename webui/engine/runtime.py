@@ -22,6 +22,7 @@ from webui.backend.parts import ModelChoice
 from webui.backend.pipelines import Pipelines
 from webui.backend.vae_choice import choose_vae
 from webui.engine.captions import Captioner
+from webui.engine.depth import DepthEstimator
 from webui.engine.enlarging import Enlarger
 from webui.engine.extras.piece import Piece
 from webui.engine.extras.pipeline import Bench, process
@@ -75,7 +76,10 @@ class Runtime:
         self._captioner = Captioner(self.device, models)
         enlarger = Enlarger(self._image_models)
         shelf = _Shelf(catalog, files)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device))
+        self.shop = Workshop(
+            ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device),
+            DepthEstimator(self.device, models),
+        )
         self._files = files
         self._catalog = catalog
         self._registries = registries

@@ -21,6 +21,7 @@ export function mountModelDefaults() {
   const draw = () => {
     face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
     document.body.classList.toggle('distilled', isDistilled(chosen()));
+    document.body.classList.toggle('sees-depth', chosen()?.variant === 'depth');
   };
   subscribe(draw);
   document.addEventListener('easel:keep', (event) => { if (event.detail === 'checkpoint') draw(); });
