@@ -40,7 +40,7 @@ from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.source import Beginning
 from webui.engine.steps.upscale import enlarge, posterior_seed
-from webui.engine.tools import Picture, RunTools
+from webui.engine.tools import Companion, Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 from webui.schema.errors import Cancelled
 from webui.schema.machine import DeviceOptions
@@ -165,7 +165,7 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
                 image, index = develop(models.now, latents, tools.vae_notice), batch.first + number
-                beside = ((BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
+                beside = (Companion(BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
                 if source is not None:
                     image, beside = source.finish(image, latents, number)
                 original = source.original if source is not None and keep_original else None

@@ -27,7 +27,7 @@ from webui.engine.steps.composite import compose, mask_composite
 from webui.engine.steps.source import Beginning, begin, shown_pixels
 from webui.engine.steps.source import shown_mask as mask_shown_to_model
 from webui.engine.steps.upscale import encode_image, upscale_image
-from webui.engine.tools import RunTools
+from webui.engine.tools import Companion, RunTools
 from webui.schema.errors import RequestError
 from webui.schema.generation import ImageRef
 from webui.schema.img2img import Img2Img, ResizeMode
@@ -40,9 +40,6 @@ FITS: dict[ResizeMode, Fit | None] = {
 }
 Estimate = Callable[[Checkpoint, Image.Image], Tensor]
 """The depth of a picture for a checkpoint; see `depth.DepthEstimator.estimate`."""
-
-Companions = tuple[tuple[str, Image.Image], ...]
-"""What is saved beside a picture: how its name ends, and the picture."""
 
 
 class Source:
@@ -100,7 +97,7 @@ class Source:
             self._views[name] = components.look(components.autoencoder, view)
         return self._views[name]
 
-    def finish(self, result: Image.Image, latents: Tensor, number: int) -> tuple[Image.Image, Companions]:
+    def finish(self, result: Image.Image, latents: Tensor, number: int) -> tuple[Image.Image, tuple[Companion, ...]]:
         """The finished picture of a result (RGB, number `number` of its batch) and of the latents that it was decoded from."""
         settings, mask = self._settings, self.prepared.overlay_mask
         start = self._beginning
@@ -109,17 +106,18 @@ class Source:
             shown = shown_mask(before, latents, start.anew[0, 0], self.request, self.size)
             mask = placed(shown, self.prepared.place, self.prepared.kept.size)
         laid = mask if settings.overlay_inpaint else None
-        beside: list[tuple[str, Image.Image]] = []
+        beside: list[Companion] = []
         if settings.img2img_color_correction:
             if settings.save_images_before_color_correction:
-                beside.append(("before-color-correction", compose(result, self.prepared, laid, self._grow).image))
+                beside.append(Companion("before-color-correction", compose(result, self.prepared, laid, self._grow).image))
             result = correct_colours(result, self.prepared.image, settings.color_correction_method)
         made = compose(result, self.prepared, laid, self._grow)
         if mask is not None:
-            if settings.save_mask:
-                beside.append(("mask", mask.convert("RGB")))
-            if settings.save_mask_composite:
-                beside.append(("mask-composite", mask_composite(made.bare, mask)))
+            if settings.save_mask or settings.return_mask:
+                beside.append(Companion("mask", mask.convert("RGB"), settings.save_mask, settings.return_mask))
+            if settings.save_mask_composite or settings.return_mask_composite:
+                composite = mask_composite(made.bare, mask)
+                beside.append(Companion("mask-composite", composite, settings.save_mask_composite, settings.return_mask_composite))
         return made.image, tuple(beside)
 
 
