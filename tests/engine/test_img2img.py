@@ -214,8 +214,9 @@ def test_masks_are_saved_beside_when_asked(make: Make) -> None:
     assert found["mask"].tobytes() == CIRCLE.convert("RGB").tobytes()
     assert found["mask-composite"].mode == "RGBA" and found["mask-composite"].getpixel((2, 2)) == (0, 0, 0, 0)
     assert all(one.kept and not one.shown for one in one.companions)
-    shown = make(PictureSettings(save_mask=True, return_mask=True, return_mask_composite=True), mode="inpaint", mask=CIRCLE, mask_blur=0)[0].companions
-    assert [(one.ending, one.kept, one.shown) for one in shown] == [("mask", True, True), ("mask-composite", False, True)]
+    settings = PictureSettings(save_mask=True, return_mask=True, return_mask_composite=True)
+    one = make(settings, mode="inpaint", mask=CIRCLE, mask_blur=0)[0]
+    assert [(other.ending, other.kept, other.shown) for other in one.companions] == [("mask", True, True), ("mask-composite", False, True)]
     assert make(PictureSettings(return_mask=True))[0].companions == ()  # there is no mask
 
 

@@ -110,6 +110,8 @@ class Runtime:
     def process(self, image: Image.Image, request: Extras, tools: RunTools) -> list[Piece]:
         """What the operations of Extras make of a picture. Raises `WebuiError` in words for the person, `Cancelled` between two steps."""
         bench = Bench(self.shop.enlarger, self._image_models, self._registries.upscalers, self._captioner, self._file_of, tools)
+        if request.upscale and any(self._registries.upscalers.get(name).pipeline for name in (request.upscaler_1, request.upscaler_2)):
+            self.shop.manager.evict()  # models as large as a checkpoint: one of them is enough
         try:
             return process(image, request, bench)
         except (MemoryError, RuntimeError) as error:
@@ -126,7 +128,7 @@ class Runtime:
 
     def tidy(self, keep_captioner: bool = False) -> None:
         """After a job on finished pictures: let go of what is not to stay."""
-        self._image_models.trim()
+        self.shop.enlarger.trim()
         self._captioner.trim(keep_captioner)
 
     def _file_of(self, kind: str, name: str) -> Path | None:

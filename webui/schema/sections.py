@@ -71,6 +71,7 @@ SECTIONS = (
     )),
     Section("upscaling", "Upscaling", (
         "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",
+        "x4_upscaler_noise_level", "x4_upscaler_steps", "x4_upscaler_tile", "x4_upscaler_tile_overlap",
     )),
     Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("interrogate", "Interrogate", (
