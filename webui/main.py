@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from webui.api.guard import LOCAL_HOSTS, Access, Guard, load_secret
 from webui.api.server import make_api
 from webui.builtin import BUILTINS
-from webui.engine.tables import file_upscalers, register_tables
+from webui.engine.tables import found_upscalers, register_tables
 from webui.options import ROOT, choose_port, parse_options
 from webui.plugins.discover import load_extensions, load_scripts
 from webui.plugins.host import PluginHost
@@ -112,7 +112,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
     files = make_files(folders, library)
-    registries.upscalers.follow(lambda: file_upscalers(files))
+    registries.upscalers.follow(lambda: found_upscalers(files, catalog))
     params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(
         folders.outputs, folders.own / "unsaved", library, hasher.known, emit=events.publish,

@@ -351,8 +351,11 @@ def test_what_a_model_sees_of_a_picture(tmp_path: Path) -> None:
     look = edit.look(edit.autoencoder, View(8, 12, picture, mask))
     assert look is not None and torch.allclose(look * 0.18215, edit.autoencoder.encode(picture), atol=1e-5)
     depth = _load(write_checkpoint(tmp_path / "d.safetensors", TINIES["sd2-depth"], 5), "sd2")
-    with pytest.raises(ModelError, match="depth estimator"):
-        depth.look(depth.autoencoder, View(8, 12, picture))
+    ramp = torch.arange(64.0).expand(1, 1, 48, 64) + 100
+    look = depth.look(depth.autoencoder, View(8, 12, picture, depth=ramp))
+    assert look is not None and look.shape == (1, 1, 8, 12) and (look[..., 0] == -1).all() and (look[..., -1] == 1).all()
+    look = depth.look(depth.autoencoder, View(8, 12))
+    assert look is not None and look.shape == (1, 1, 8, 12) and not look.any()
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_a_copy_of_the_first_pass_is_made_when_asked(generate) -> None:
     plain = generate()[0].image.tobytes()
     for upscaler in ("Latent", "Lanczos"):
         one = generate(tools, **HIRES, hr_upscaler=upscaler)[0]
-        assert [(ending, image.tobytes()) for ending, image in one.companions] == [("before-highres-fix", plain)]
+        assert [(beside.ending, beside.image.tobytes()) for beside in one.companions] == [("before-highres-fix", plain)]
         assert one.image.tobytes() == generate(**HIRES, hr_upscaler=upscaler)[0].image.tobytes()
     assert generate(**HIRES, hr_upscaler="Lanczos")[0].companions == ()
 

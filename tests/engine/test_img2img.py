@@ -34,6 +34,11 @@ def array(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
+def beside(picture: Picture) -> dict[str, Image.Image]:
+    """What is made beside a picture, by the ending of its name."""
+    return {one.ending: one.image for one in picture.companions}
+
+
 class Store:
     """Pictures by their names, as the image store gives them."""
 
@@ -81,7 +86,7 @@ def test_what_is_not_masked_stays_to_the_bit(make: Make, changes: dict[str, Any]
     """The mask that is saved says what of the result is shown."""
     one = make(PictureSettings(save_mask=True), mode="inpaint", mask=CIRCLE, **changes)[0]
     same = (array(one.image) == array(NOISE)).all(-1)
-    hidden = np.asarray(dict(one.companions)["mask"].convert("L")) == 0
+    hidden = np.asarray(beside(one)["mask"].convert("L")) == 0
     assert hidden.sum() > 100 and same[hidden].all()
     assert not same[~hidden].all()
     if changes == {"mask_blur": 0}:
@@ -199,15 +204,20 @@ def test_colour_correction_brings_the_colours_back(make: Make, method: str) -> N
         settings = PictureSettings(img2img_color_correction=on, color_correction_method=method, save_images_before_color_correction=True)
         one = make(settings, image=target, denoising_strength=0.9)[0]
         means.append(np.abs(array(one.image).mean((0, 1)) - (40, 90, 160)).sum())
-        assert [ending for ending, _ in one.companions] == ["before-color-correction"] * on
+        assert [*beside(one)] == ["before-color-correction"] * on
     assert means[1] < means[0]
 
 
 def test_masks_are_saved_beside_when_asked(make: Make) -> None:
     one = make(PictureSettings(save_mask=True, save_mask_composite=True), mode="inpaint", mask=CIRCLE, mask_blur=0)[0]
-    beside = dict(one.companions)
-    assert beside["mask"].tobytes() == CIRCLE.convert("RGB").tobytes()
-    assert beside["mask-composite"].mode == "RGBA" and beside["mask-composite"].getpixel((2, 2)) == (0, 0, 0, 0)
+    found = beside(one)
+    assert found["mask"].tobytes() == CIRCLE.convert("RGB").tobytes()
+    assert found["mask-composite"].mode == "RGBA" and found["mask-composite"].getpixel((2, 2)) == (0, 0, 0, 0)
+    assert all(one.kept and not one.shown for one in one.companions)
+    settings = PictureSettings(save_mask=True, return_mask=True, return_mask_composite=True)
+    one = make(settings, mode="inpaint", mask=CIRCLE, mask_blur=0)[0]
+    assert [(other.ending, other.kept, other.shown) for other in one.companions] == [("mask", True, True), ("mask-composite", False, True)]
+    assert make(PictureSettings(return_mask=True))[0].companions == ()  # there is no mask
 
 
 def test_without_the_overlay_all_is_the_model_s(make: Make) -> None:

@@ -20,7 +20,7 @@ from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.engine.cancel import CancelToken
 from webui.engine.plan import make_plan
-from webui.engine.tools import Picture
+from webui.engine.tools import Companion, Picture
 from webui.schema.errors import Cancelled, WebuiError
 from webui.schema.event import Hashing, JobChanged, Notice, PictureFiled, PictureSaved
 from webui.schema.generation import HashCheckpoint, Txt2Img
@@ -233,7 +233,7 @@ def test_a_grid_waits_too(desk: Desk, saving: Saving) -> None:
 
 def test_the_copy_before_hires_waits_with_its_picture(desk: Desk, saving: Saving) -> None:
     before = Image.effect_noise((32, 32), 40).convert("RGB")
-    record = desk.save(Saving(saving.job, "0", replace(saving.picture, companions=(("before-highres-fix", before),))))
+    record = desk.save(Saving(saving.job, "0", replace(saving.picture, companions=(Companion("before-highres-fix", before),))))
     assert record.pending and len(desk.drafts()) == 2 and not (desk.folder / "outputs").exists()
     desk.open().resume().result(10)
     assert len(desk.drafts()) == 2  # neither is a stray
@@ -245,6 +245,18 @@ def test_the_copy_before_hires_waits_with_its_picture(desk: Desk, saving: Saving
     with Image.open(copy) as image:
         assert image.tobytes() == before.tobytes()
     assert [draft.picture_id for draft in desk.library.drafts()] == []
+
+
+def test_a_mask_that_is_shown_waits_with_its_picture(desk: Desk, saving: Saving) -> None:
+    mask = Companion("mask-composite", Image.new("RGBA", (32, 32), (0, 0, 255, 90)), shown=True)
+    desk.save(Saving(saving.job, "0", replace(saving.picture, companions=(mask,))))
+    assert [(row.key, row.pending) for row in desk.library.pictures_of(saving.job.id)] == [("0", True), ("0.mask-composite", True)]
+    desk.hash = HASH
+    desk.open().resume().result(10)
+    rows = desk.library.pictures_of(saving.job.id)
+    assert not any(row.pending for row in rows) and "Model hash: 0123456789" in texts(rows[1].path)["parameters"]
+    with Image.open(rows[1].path) as image:
+        assert image.getpixel((1, 1)) == (0, 0, 255, 90)
 
 
 def test_what_is_kept_before_its_hash_is_known_waits_like_any_picture(desk: Desk, saving: Saving) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.services.conftest import CHECKPOINT, PaintEngine
 from webui.engine.plan import make_plan
-from webui.engine.tools import Picture
+from webui.engine.tools import Companion, Picture
 from webui.schema.errors import StorageError
 from webui.schema.generation import Txt2Img
 from webui.schema.job import Job
@@ -224,8 +224,24 @@ def test_a_grid_holds_the_pictures_in_order(outputs: Outputs, saving: Saving, jo
     assert outputs.save_grid(with_settings(saving, img_max_size_mp=1), [records[0]] * 400).result(10) is None
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_mask_that_is_to_be_shown_is_a_picture_of_its_own(outputs: Outputs, saving: Saving, library: Library, kept: bool) -> None:
+    """After the picture, as in A1111. Without save_mask its file lies where nothing is kept for ever."""
+    mask = Companion("mask", Image.new("RGBA", (32, 48), (0, 0, 255, 90)), kept, shown=True)
+    heard: list[PictureRecord] = []
+    record = outputs.save(replace(saving, picture=replace(saving.picture, companions=(mask,))), heard.append).result(10)
+    rows = library.pictures_of(saving.job.id)
+    assert rows == heard and [row.key for row in rows] == ["0", "0.mask"] and rows[0] == record
+    assert (rows[1].width, rows[1].height, rows[1].seed, rows[1].infotext) == (32, 48, 10, record.infotext)
+    path = Path(rows[1].path)
+    assert path.name.endswith("-10-mask.png") and path.is_relative_to(outputs.folder if kept else outputs.scratch)
+    assert Path(record.path).is_relative_to(outputs.folder)
+    with Image.open(path) as image:
+        assert image.getpixel((1, 1)) == (0, 0, 255, 90)
+
+
 def test_the_copy_of_the_first_pass_lies_beside_the_picture(outputs: Outputs, saving: Saving, library: Library) -> None:
-    picture = replace(saving.picture, companions=(("before-highres-fix", Image.new("RGB", (32, 32), "blue")),))
+    picture = replace(saving.picture, companions=(Companion("before-highres-fix", Image.new("RGB", (32, 32), "blue")),))
     record = save(outputs, replace(saving, picture=picture))
     copy, whole = sorted(Path(record.path).parent.glob("*.png"))
     assert (copy.name, whole.name) == ("00000-10-before-highres-fix.png", "00001-10.png")

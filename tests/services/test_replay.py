@@ -104,6 +104,8 @@ def test_what_cannot_be_made_again_is_refused_with_words(records: list[PictureRe
     found = read(records[0])
     with pytest.raises(ConflictError, match="interrupted"):
         plan_replay(records[0].revise(partial=True), found)
+    with pytest.raises(ConflictError, match="beside another"):
+        plan_replay(records[0].revise(key="0.mask"), found)
     with pytest.raises(ConflictError, match="does not say"):
         plan_replay(records[0], Metadata(kind="none"))
     gone = found.model_copy(update={"values": {}, "fields": {**found.fields, "Model": "gone", "Model hash": "0123456789"}})

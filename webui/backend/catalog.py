@@ -20,7 +20,7 @@ from webui.backend.identify import identify
 from webui.backend.layouts import State, files_of, find_checkpoints, real_folders, stamp, state_of
 from webui.backend.support import RUNS, unsupported
 from webui.schema.errors import ModelError, RequestError
-from webui.schema.model import Checkpoint
+from webui.schema.model import ENLARGES, Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Catalog:
     def __init__(self, folders: Sequence[Path], hashes: HashStore, index: Path | None = None) -> None:
         self.folders = tuple(folders)
         self._hashes = hashes
-        self._index = CheckpointIndex(index, repr(RUNS))
+        self._index = CheckpointIndex(index, f"{RUNS} {ENLARGES}")
         self._known_before: dict[str, Remembered] = {}
         self._lock = threading.Lock()
         self._entries: dict[str, Checkpoint] | None = None

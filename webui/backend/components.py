@@ -135,6 +135,9 @@ class View:
     mask_weight: float = 1.0
     """How much of what is masked is hidden from the model."""
 
+    depth: Tensor | None = None
+    """(1, 1, any height, any width): how near each place of the picture is, in any unit."""
+
 
 def look_at_nothing(autoencoder: Autoencoder, view: View) -> None:
     """For families whose denoiser sees the latents only."""

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from webui.backend.device import Device
 from webui.backend.layouts import State, state_of
@@ -42,6 +45,15 @@ class Asked:
     cfg: float
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class AskedLarger:
+    """How an upscaler is called. `noise_level`: how much noise is laid over the picture that it sees."""
+
+    steps: int
+    noise_level: int
+    seed: int
 
 
 class Pipeline:
@@ -93,6 +105,33 @@ class Pipeline:
         if not isinstance(pictures, list) or not all(isinstance(one, Image.Image) for one in pictures):
             raise ModelError(f"{self._checkpoint.name}: its pipeline ({self.kind}) makes something else than pictures.", field="checkpoint")
         return pictures
+
+
+    @property
+    def factor(self) -> int:
+        """How many times as large an upscaler makes a picture."""
+        return 2 ** (len(self._loaded.vae.config.block_out_channels) - 1)
+
+    def noise(self, height: int, width: int, seed: int) -> Tensor:
+        """(channels, height, width) float32: what an upscaler begins a picture of this size with."""
+        return torch.randn(self._loaded.vae.config.latent_channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+    def enlarge(self, image: Image.Image, noise: Tensor, asked: AskedLarger, on_step: Callable[[int], None]) -> NDArray[np.float32]:
+        """(factor × height, factor × width, 3) in 0 … 1, of an RGB picture whose sides are multiples of the factor, and noise of its size. No prompt:
+        the picture says what is to be seen. Raises `ModelError`, and whatever `on_step` does."""
+        kind = self._loaded.unet.dtype
+        try:
+            made = self._loaded(
+                prompt="", image=image, num_inference_steps=asked.steps, guidance_scale=1.0, noise_level=asked.noise_level,
+                generator=torch.Generator("cpu").manual_seed(asked.seed), latents=noise[None].to(kind), output_type="np",
+                callback=lambda step, timestep, latents: on_step(step + 1), callback_steps=1,
+            ).images[0]
+        except FAILS as error:
+            what = f"{self._checkpoint.name}: its pipeline ({self.kind}) refuses: {str(error)[:300]}"
+            raise ModelError(what, hint="Download its folder again.") from error
+        if not np.isfinite(made).all():
+            raise ModelError(f"{self._checkpoint.name} produced NaN (not a number) instead of a picture.", hint="Start with --no-half.")
+        return made
 
 
 class Pipelines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from webui.schema.model import PIPELINE, Layout, Prediction
+from webui.schema.model import ENLARGES, PIPELINE, Layout, Prediction
 
 NAMES = {
     "sd1": "a Stable Diffusion 1 model", "sd2": "a Stable Diffusion 2 model", "sdxl": "a Stable Diffusion XL model",
@@ -46,8 +46,8 @@ RUNS: Mapping[str, Runs] = {
 
 def unsupported(family: str, variant: str, layout: Layout, prediction: Prediction | None, parts: tuple[str, ...]) -> str | None:
     """Why such a checkpoint cannot be run, to complete "x.safetensors is …", or None when it can."""
-    if family == PIPELINE:
-        return None  # what it needs is known when it is loaded
+    if family == PIPELINE:  # what it needs is known when it is loaded
+        return "an upscaler: choose it as one in Extras or for hires fix" if variant == ENLARGES else None
     runs = RUNS.get(family)
     name = NAMES[family]
     if runs is None:

@@ -13,10 +13,12 @@ from PIL import Image
 from spandrel import ImageModelDescriptor
 
 from webui.backend.image_models import ImageModels
+from webui.backend.pipelines import AskedLarger, Pipeline, Pipelines
 from webui.engine.course import load_function
 from webui.engine.fitting import is_out_of_memory
 from webui.engine.tiles import Floats, Pixels, Tiling, run_tiled
 from webui.schema.errors import ModelError, WebuiError
+from webui.schema.model import Checkpoint
 from webui.schema.sampling import UpscalerSpec
 from webui.schema.settings import PictureSettings
 
@@ -27,6 +29,12 @@ ROUNDS = 3
 
 SMALLEST_TILE = 64
 """Pixels of a side; below that it is not tried when memory runs out."""
+
+SIDES = 8
+"""A pipeline enlarges tiles whose sides are multiples of this."""
+
+SEED = 0
+"""Of what a pipeline makes of a picture: the same every time."""
 
 Tick = Callable[[int, int], None]
 """Hears how many tiles of how many are done; what it raises stops the work."""
@@ -67,13 +75,17 @@ class Enlarger:
 
     def __init__(self, models: ImageModels) -> None:
         self._models = models
+        self._pipelines = Pipelines(models.device)
 
     def grow(self, spec: UpscalerSpec, image: Image.Image, scale: float, settings: PictureSettings, tick: Tick = no_tick) -> Image.Image:
         """One run. Raises `ModelError` for a file that is of no use, and whatever `tick` raises."""
-        if spec.file is None:
+        if spec.pipeline is not None:
+            made = self._by_pipeline(spec.pipeline, image, settings, tick)
+        elif spec.file is not None:
+            model = self._models.get(Path(spec.file))
+            made = run_model(model, image, tiling_of(model, settings), tick)
+        else:
             return grow_by_function(spec, image, scale)
-        model = self._models.get(Path(spec.file))
-        made = run_model(model, image, tiling_of(model, settings), tick)
         if image.mode == "RGBA":
             made.putalpha(image.getchannel("A").resize(made.size, Image.Resampling.LANCZOS))
         return made
@@ -81,6 +93,13 @@ class Enlarger:
     def trim(self) -> None:
         """The work is done: keep no more in memory than is allowed to stay."""
         self._models.trim()
+        self._pipelines.evict()
+
+    def _by_pipeline(self, checkpoint: Checkpoint, image: Image.Image, settings: PictureSettings, tick: Tick) -> Image.Image:
+        device = self._models.device
+        offload = device.device.type == "cuda" and checkpoint.size > device.memory[1]
+        with torch.inference_mode(False), self._pipelines.lease(checkpoint, lambda: None, offload=offload) as pipeline:
+            return run_pipeline(pipeline, image, settings, tick)
 
 
 def tiling_of(model: ImageModelDescriptor, settings: PictureSettings) -> Tiling:
@@ -95,16 +114,48 @@ def run_model(model: ImageModelDescriptor, image: Image.Image, tiling: Tiling, t
         raise ModelError(f"This network wants pictures of {model.input_channels} channels.", hint="Choose another upscaler.")
     pixels = np.asarray(image.convert("L" if model.input_channels == 1 else "RGB"))
     picture = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return Image.fromarray(
+        _in_tiles_that_fit(lambda tiling: run_tiled(lambda tile: _call(model, tile), picture, model.scale, tiling, tick), tiling, max(image.size)),
+    )
+
+
+def run_pipeline(pipeline: Pipeline, image: Image.Image, settings: PictureSettings, tick: Tick = no_tick) -> Image.Image:
+    """RGB → RGB, larger by the pipeline's factor; `tick` hears of every step of every tile. All tiles begin with their part of one noise, so that
+    they make the same of what they share. When memory runs out it is tried with smaller tiles. Raises `ModelError`."""
+    steps, factor = settings.x4_upscaler_steps, pipeline.factor
+    asked = AskedLarger(steps, settings.x4_upscaler_noise_level, SEED + 1)
+    pixels = np.asarray(image.convert("RGB"))
+    high, wide = (-side % SIDES for side in pixels.shape[:2])
+    pixels = np.pad(pixels, ((0, high), (0, wide), (0, 0)), "edge")
+    noise = pipeline.noise(pixels.shape[0], pixels.shape[1], SEED).permute(1, 2, 0).numpy()
+    picture = np.concatenate([pixels, noise], 2, dtype=np.float32)
+    at = [0, 1]
+
+    def next_tile(done: int, count: int) -> None:
+        at[:] = done, count
+        tick(done * steps, count * steps)
+
+    def call(tile: Floats) -> Floats:
+        part = Image.fromarray(tile[:, :, :3].astype(np.uint8))
+        rest = torch.from_numpy(np.ascontiguousarray(tile[:, :, 3:].transpose(2, 0, 1)))
+        return pipeline.enlarge(part, rest, asked, lambda step: tick(at[0] * steps + step, at[1] * steps)) * 255
+
+    tiling = Tiling(settings.x4_upscaler_tile, settings.x4_upscaler_tile_overlap)
+    made = _in_tiles_that_fit(lambda tiling: run_tiled(call, picture, factor, tiling, next_tile), tiling, max(image.size))
+    return Image.fromarray(made).crop((0, 0, image.width * factor, image.height * factor))
+
+
+def _in_tiles_that_fit(run: Callable[[Tiling], Pixels], tiling: Tiling, longest: int) -> Pixels:
     while True:
         try:
-            return Image.fromarray(run_tiled(lambda tile: _call(model, tile), picture, model.scale, tiling, tick))
+            return run(tiling)
         except (MemoryError, RuntimeError) as error:
-            smaller = (tiling.size or max(image.size)) // 2
+            smaller = (tiling.size or longest) // 2 // SIDES * SIDES
             if not is_out_of_memory(error) or smaller < SMALLEST_TILE:
                 raise
         log.warning("not enough memory for tiles of %d pixels; trying %d", tiling.size, smaller)
         tiling = Tiling(smaller, min(tiling.overlap, smaller // 8))
-        if model.device.type == "cuda":
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 

@@ -19,6 +19,7 @@ from webui.backend.parts import ModelChoice, Shelf
 from webui.backend.pipelines import Pipelines
 from webui.engine.course import Course, make_course, refiner_due, sampler_options, skip_rules, table_of
 from webui.engine.denoise import Denoised, denoise
+from webui.engine.depth import DepthEstimator
 from webui.engine.enlarging import Enlarger, Grow
 from webui.engine.faces import Keeping, RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
@@ -39,7 +40,7 @@ from webui.engine.steps.encode import PromptCache, encode
 from webui.engine.steps.latents import batch_noise, first_latents, later_noise
 from webui.engine.steps.source import Beginning
 from webui.engine.steps.upscale import enlarge, posterior_seed
-from webui.engine.tools import Picture, RunTools
+from webui.engine.tools import Companion, Picture, RunTools
 from webui.plugins.host import Hearing, PluginHost
 from webui.schema.errors import Cancelled
 from webui.schema.machine import DeviceOptions
@@ -67,6 +68,9 @@ class Workshop:
 
     pipelines: Pipelines | None = None
     """Those of folders that are run by their own."""
+
+    depth: DepthEstimator | None = None
+    """Sees how far things in a picture are."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> Mode
 
 
 def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iterator[Picture]:
-    report, source = Reporter(plan, tools), open_source(plan, tools, growing(shop, tools))
+    report = Reporter(plan, tools)
+    source = open_source(plan, tools, growing(shop, tools), shop.depth and shop.depth.estimate)
     keep_original = source is not None and tools.settings.save_init_img
     if source is not None and keep_original:
         plan = replace(plan, extras=(*plan.extras, (INIT_HASH, source.digest)))
@@ -160,7 +165,7 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
             report("decoding", batch)
             for number, latents in enumerate(canvas.denoised.latents):
                 image, index = develop(models.now, latents, tools.vae_notice), batch.first + number
-                beside = ((BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
+                beside = (Companion(BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
                 if source is not None:
                     image, beside = source.finish(image, latents, number)
                 original = source.original if source is not None and keep_original else None

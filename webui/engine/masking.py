@@ -167,5 +167,15 @@ def _prepare_part(image: Image.Image, mask: Image.Image, size: Size, use: MaskUs
     return Prepared(_filled(part, inner) if use.fill else part, inner, mask, image, place_of(box))
 
 
+def frame_depth(depth: Image.Image, within: Size, place: Place | None, size: Size, fit: Fit | None) -> Image.Image:
+    """A depth map as grey picture, laid over the picture of the size `within`, then framed as that is by `prepare`: cut to `place` where only a part
+    is worked on."""
+    whole = stretch(depth.convert("L"), within)
+    if place is not None:
+        left, top, width, height = place
+        whole, fit = whole.crop((left, top, left + width, top + height)), "fit"
+    return whole if fit is None else frame_image(whole, size, fit).convert("L")
+
+
 def _filled(image: Image.Image, mask: Image.Image) -> Image.Image:
     return fill_hole(image, mask if mask.size == image.size else mask.resize(image.size))

@@ -22,6 +22,7 @@ from webui.backend.parts import ModelChoice
 from webui.backend.pipelines import Pipelines
 from webui.backend.vae_choice import choose_vae
 from webui.engine.captions import Captioner
+from webui.engine.depth import DepthEstimator
 from webui.engine.enlarging import Enlarger
 from webui.engine.extras.piece import Piece
 from webui.engine.extras.pipeline import Bench, process
@@ -75,7 +76,10 @@ class Runtime:
         self._captioner = Captioner(self.device, models)
         enlarger = Enlarger(self._image_models)
         shelf = _Shelf(catalog, files)
-        self.shop = Workshop(ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device))
+        self.shop = Workshop(
+            ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device),
+            DepthEstimator(self.device, models),
+        )
         self._files = files
         self._catalog = catalog
         self._registries = registries
@@ -106,6 +110,8 @@ class Runtime:
     def process(self, image: Image.Image, request: Extras, tools: RunTools) -> list[Piece]:
         """What the operations of Extras make of a picture. Raises `WebuiError` in words for the person, `Cancelled` between two steps."""
         bench = Bench(self.shop.enlarger, self._image_models, self._registries.upscalers, self._captioner, self._file_of, tools)
+        if request.upscale and any(self._registries.upscalers.get(name).pipeline for name in (request.upscaler_1, request.upscaler_2)):
+            self.shop.manager.evict()  # models as large as a checkpoint: one of them is enough
         try:
             return process(image, request, bench)
         except (MemoryError, RuntimeError) as error:
@@ -122,7 +128,7 @@ class Runtime:
 
     def tidy(self, keep_captioner: bool = False) -> None:
         """After a job on finished pictures: let go of what is not to stay."""
-        self._image_models.trim()
+        self.shop.enlarger.trim()
         self._captioner.trim(keep_captioner)
 
     def _file_of(self, kind: str, name: str) -> Path | None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -13,9 +15,10 @@ from webui.backend.components import Components, View
 from webui.engine.colour import correct_colours
 from webui.engine.enlarging import Grow as Run
 from webui.engine.enlarging import grow_by_function
+from webui.engine.estimators import no_estimator
 from webui.engine.faces import HardMask, Keeping
 from webui.engine.framing import Fit, Grow, Size, stretch
-from webui.engine.masking import MaskUse, Prepared, fill_transparent, flatten, prepare, read_mask, sketch_mask, with_strokes
+from webui.engine.masking import MaskUse, Prepared, fill_transparent, flatten, frame_depth, prepare, read_mask, sketch_mask, with_strokes
 from webui.engine.pixels import FACTOR
 from webui.engine.plan import Enlarge, Pass, Plan
 from webui.engine.rng import BatchNoise
@@ -24,30 +27,34 @@ from webui.engine.steps.composite import compose, mask_composite
 from webui.engine.steps.source import Beginning, begin, shown_pixels
 from webui.engine.steps.source import shown_mask as mask_shown_to_model
 from webui.engine.steps.upscale import encode_image, upscale_image
-from webui.engine.tools import RunTools
+from webui.engine.tools import Companion, RunTools
 from webui.schema.errors import RequestError
 from webui.schema.generation import ImageRef
 from webui.schema.img2img import Img2Img, ResizeMode
+from webui.schema.model import Checkpoint
 from webui.schema.sampling import UpscalerSpec
 from webui.schema.settings import PictureSettings
 
 FITS: dict[ResizeMode, Fit | None] = {
     "Just resize": "stretch", "Crop and resize": "cover", "Resize and fill": "fit", "Just resize (latent upscale)": None,
 }
-Companions = tuple[tuple[str, Image.Image], ...]
-"""What is saved beside a picture: how its name ends, and the picture."""
+Estimate = Callable[[Checkpoint, Image.Image], Tensor]
+"""The depth of a picture for a checkpoint; see `depth.DepthEstimator.estimate`."""
 
 
 class Source:
-    """See the module. `original` is the picture as it was given; `seeds` are those of a whole batch, from the first picture on."""
+    """See the module. `original` is the picture as it was given; `seeds` are those of a whole batch, from the first picture on; `depth` says how far
+    things in it are, for a checkpoint that asks."""
 
     def __init__(
         self, part: Pass, prepared: Prepared, original: Image.Image, seeds: tuple[int, ...], settings: PictureSettings, *, grow: Grow = stretch,
+        depth: Callable[[Checkpoint], Tensor] | None = None,
     ) -> None:
         assert part.begin is not None
         self.request, self.prepared, self.original, self._settings = part.begin.request, prepared, original, settings
         self.size: Size = (part.width, part.height)
         self._grow = grow
+        self._depth = depth
         self._seeds = seeds
         self._rounded = not self.request.soft
         self._beginning: Beginning | None = None
@@ -85,11 +92,12 @@ class Source:
             width, height = self.size
             mask = mask_shown_to_model(self.prepared, self._rounded)
             pixels = shown_pixels(self.prepared, self.size)
-            view = View(height // FACTOR, width // FACTOR, pixels, mask, self._settings.inpainting_mask_weight)
+            depth = self._depth(components.checkpoint) if self._depth and components.checkpoint.variant == "depth" else None
+            view = View(height // FACTOR, width // FACTOR, pixels, mask, self._settings.inpainting_mask_weight, depth)
             self._views[name] = components.look(components.autoencoder, view)
         return self._views[name]
 
-    def finish(self, result: Image.Image, latents: Tensor, number: int) -> tuple[Image.Image, Companions]:
+    def finish(self, result: Image.Image, latents: Tensor, number: int) -> tuple[Image.Image, tuple[Companion, ...]]:
         """The finished picture of a result (RGB, number `number` of its batch) and of the latents that it was decoded from."""
         settings, mask = self._settings, self.prepared.overlay_mask
         start = self._beginning
@@ -98,23 +106,24 @@ class Source:
             shown = shown_mask(before, latents, start.anew[0, 0], self.request, self.size)
             mask = placed(shown, self.prepared.place, self.prepared.kept.size)
         laid = mask if settings.overlay_inpaint else None
-        beside: list[tuple[str, Image.Image]] = []
+        beside: list[Companion] = []
         if settings.img2img_color_correction:
             if settings.save_images_before_color_correction:
-                beside.append(("before-color-correction", compose(result, self.prepared, laid, self._grow).image))
+                beside.append(Companion("before-color-correction", compose(result, self.prepared, laid, self._grow).image))
             result = correct_colours(result, self.prepared.image, settings.color_correction_method)
         made = compose(result, self.prepared, laid, self._grow)
         if mask is not None:
-            if settings.save_mask:
-                beside.append(("mask", mask.convert("RGB")))
-            if settings.save_mask_composite:
-                beside.append(("mask-composite", mask_composite(made.bare, mask)))
+            if settings.save_mask or settings.return_mask:
+                beside.append(Companion("mask", mask.convert("RGB"), settings.save_mask, settings.return_mask))
+            if settings.save_mask_composite or settings.return_mask_composite:
+                composite = mask_composite(made.bare, mask)
+                beside.append(Companion("mask-composite", composite, settings.save_mask_composite, settings.return_mask_composite))
         return made.image, tuple(beside)
 
 
-def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_function) -> Source | None:
-    """The source of a plan that begins with a picture; `run_upscaler` runs an upscaler once. Raises `RequestError` when a picture cannot be used or
-    nothing is masked."""
+def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_function, estimate: Estimate | None = None) -> Source | None:
+    """The source of a plan that begins with a picture; `run_upscaler` runs an upscaler once, `estimate` sees depth. Raises `RequestError` when a
+    picture cannot be used or nothing is masked."""
     part = plan.passes[0]
     if part.begin is None or part.begin.request.image is None:
         return None
@@ -128,7 +137,17 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
     )
     prepared = prepare(image, mask, (part.width, part.height), FITS[request.resize_mode], use, grow)
     assert prepared is not None  # `lay` refuses a mask with nothing in it
-    return Source(part, prepared, original, plan.seeds[: request.batch_size], settings, grow=grow)
+    size, fit = (part.width, part.height), FITS[request.resize_mode]
+
+    def depth_of(checkpoint: Checkpoint) -> Tensor:
+        if request.depth is not None:
+            given = frame_depth(tools.picture(request.depth, "depth"), original.size, prepared.place, size, fit)
+            return torch.from_numpy(np.asarray(given, dtype=np.float32))[None, None]
+        if estimate is None:
+            raise no_estimator(checkpoint)
+        return estimate(checkpoint, prepared.image)
+
+    return Source(part, prepared, original, plan.seeds[: request.batch_size], settings, grow=grow, depth=depth_of)
 
 
 def lay(

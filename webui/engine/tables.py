@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.backend.catalog import Catalog
 from webui.backend.network_files import NetworkFiles
 from webui.plugins.registry import Registries
+from webui.schema.model import ENLARGES, PIPELINE
 from webui.schema.sampling import SamplerSpec, ScheduleSpec, UpscalerSpec
 
 
@@ -111,6 +113,14 @@ def register_tables(registries: Registries) -> None:
         registries.add_sampler(sampler)
     for schedule in SCHEDULES:
         registries.add_scheduler(schedule)
+
+
+def found_upscalers(files: NetworkFiles, catalog: Catalog) -> dict[str, UpscalerSpec]:
+    """Upscalers of the models folder: files, and diffusers folders that enlarge pictures. Of one name the file counts."""
+    entries = catalog.checkpoints() if catalog.at_hand else ()
+    return {
+        entry.name: UpscalerSpec(name=entry.name, pipeline=entry) for entry in entries if (entry.family, entry.variant) == (PIPELINE, ENLARGES)
+    } | file_upscalers(files)
 
 
 def file_upscalers(files: NetworkFiles) -> dict[str, UpscalerSpec]:

@@ -10,14 +10,15 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Call = Callable[[Pixels], Floats]
-"""The network: (height, width, channels) of 8 bits → (height × scale, width × scale, 3) in 0 … 255."""
+Numbers = TypeVar("Numbers", Pixels, Floats)
+"""What a picture is made of. In floats it may have channels that only the network knows."""
 
 SHARED = 4
 """Overlaps that two neighbours share."""
@@ -40,8 +41,11 @@ class _Span:
     weight: Floats
 
 
-def run_tiled(call: Call, picture: Pixels, scale: int, tiling: Tiling, tick: Callable[[int, int], None]) -> Pixels:
-    """(height, width, channels) → (height × scale, width × scale, 3). `tick` hears how many tiles of how many are done, and may raise to stop it."""
+def run_tiled(
+    call: Callable[[Numbers], Floats], picture: Numbers, scale: int, tiling: Tiling, tick: Callable[[int, int], None],
+) -> Pixels:
+    """(height, width, channels) → (height × scale, width × scale, 3). `call` is the network, for a tile: (height, width, channels) → (height × scale,
+    width × scale, 3) in 0 … 255. `tick` hears how many tiles of how many are done, and may raise to stop it."""
     height, width = picture.shape[:2]
     rows, columns = _spans(height, scale, tiling), _spans(width, scale, tiling)
     result = np.empty((height * scale, width * scale, 3), np.uint8)

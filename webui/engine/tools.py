@@ -89,6 +89,19 @@ class RunTools:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A picture that is made beside another one. `ending`: how its name goes on."""
+
+    ending: str
+    image: Image.Image
+    kept: bool = True
+    """Whether it is saved as a file beside the other."""
+
+    shown: bool = False
+    """Whether it is a picture of its own in the gallery, too."""
+
+
+@dataclass(frozen=True)
 class Picture:
     """One picture fresh from the engine: RGB, 8 bits, with what it was made from."""
 
@@ -98,8 +111,8 @@ class Picture:
     """Number within the run, from 0."""
 
     partial: bool = False
-    companions: tuple[tuple[str, Image.Image], ...] = ()
-    """What the settings want to be saved beside it: how its name ends, and the picture."""
+    companions: tuple[Companion, ...] = ()
+    """What the settings want beside it."""
 
     original: Image.Image | None = None
     """The picture it began with, when the settings want to have it saved."""

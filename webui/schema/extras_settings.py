@@ -28,6 +28,20 @@ class ExtrasSettings(Frozen):
     SWIN_tile_overlap: Annotated[TileOverlap, Slider(label="Tile overlap of SwinIR", info=OVERLAP_HELP, minimum=0, maximum=48, step=1)] = 8
     SCUNET_tile: Annotated[TileSize, Slider(label="Tile size of ScuNET", info=TILE_HELP, minimum=0, maximum=512, step=16)] = 256
     SCUNET_tile_overlap: Annotated[TileOverlap, Slider(label="Tile overlap of ScuNET", info=OVERLAP_HELP, minimum=0, maximum=64, step=1)] = 8
+    x4_upscaler_noise_level: Annotated[
+        int, Field(ge=0, le=350),
+        Slider(label="Noise level of x4 upscalers", info="More lets them invent more; the picture is kept less.", minimum=0, maximum=350, step=1),
+    ] = 20
+    x4_upscaler_steps: Annotated[
+        int, Field(ge=1, le=150),
+        Slider(label="Steps of x4 upscalers", info="Of Stable Diffusion's upscaler, for each tile.", minimum=1, maximum=150, step=1),
+    ] = 20
+    x4_upscaler_tile: Annotated[
+        int, Field(ge=0, le=4096, multiple_of=8), Slider(label="Tile size of x4 upscalers", info=TILE_HELP, minimum=0, maximum=512, step=16)
+    ] = 128
+    x4_upscaler_tile_overlap: Annotated[
+        TileOverlap, Slider(label="Tile overlap of x4 upscalers", info=OVERLAP_HELP, minimum=0, maximum=64, step=1)
+    ] = 8
     outdir_extras_samples: Annotated[
         Folder, TextBox(label="Folder of Extras", info="Below the outputs folder; counts while “folder of all pictures” is empty.")
     ] = "extras-images"

@@ -34,6 +34,10 @@ class Source(Frozen):
     mask: Annotated[ImageRef | None, Picture(label="img2img_mask", elem="mask")] = None
     """What is to be replaced (`inpaint`, `inpaint_upload`): white in a grey or RGB picture, opaque in one with transparency."""
 
+    depth: Annotated[ImageRef | None, Picture(label="depth_map", elem="depth")] = None
+    """How near each place of the picture is (the lighter, the nearer), for models that look at depth; of any size, it is laid over the picture. None:
+    it is estimated."""
+
     resize_mode: Annotated[ResizeMode, Radio(label="resize_mode", choices=("Just resize", "Crop and resize", "Resize and fill",
                                                                          "Just resize (latent upscale)"), elem="resize_mode")] = "Just resize"
     resize_by: Annotated[float, Field(ge=0, le=16), Slider(label="resize_by", minimum=0, maximum=4, step=0.05, elem="scale")] = 0.0

@@ -57,6 +57,10 @@ class Img2ImgSettings(Frozen):
     save_mask_composite: Annotated[
         bool, Checkbox(label="Save what inpainting made", info="Without the rest of the picture, as a file “…-mask-composite”.")
     ] = False
+    return_mask: Annotated[bool, Checkbox(label="Show the mask of inpainting", info="As a picture of its own after the result.")] = False
+    return_mask_composite: Annotated[
+        bool, Checkbox(label="Show what inpainting made", info="Without the rest of the picture, as a picture of its own after the result.")
+    ] = False
     save_images_before_color_correction: Annotated[
         bool, Checkbox(label="Save the picture before colour correction", info="As a file “…-before-color-correction”.")
     ] = False

@@ -17,6 +17,9 @@ Prediction = Literal["epsilon", "v", "flow", "edm"]
 PIPELINE = "pipeline"
 """Family of diffusers folders that are run by their own pipeline; the variant is its class."""
 
+ENLARGES = "StableDiffusionUpscalePipeline"
+"""The variant of those that enlarge pictures."""
+
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 """Of files that may be checkpoints."""
 

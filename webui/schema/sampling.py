@@ -4,6 +4,7 @@ named here by import path, so that lists, checks and plans need no torch."""
 from __future__ import annotations
 
 from webui.schema.base import Frozen
+from webui.schema.model import Checkpoint
 
 
 class SamplerSpec(Frozen):
@@ -62,7 +63,7 @@ class ScheduleSpec(Frozen):
 
 
 class UpscalerSpec(Frozen):
-    """One entry of the upscaler list: a way to interpolate latents, a function that enlarges pictures, or the file of a network that does."""
+    """One entry of the upscaler list: a way to interpolate latents, a function that enlarges pictures, or the files of a network that does."""
 
     name: str
     function: str | None = None
@@ -75,7 +76,10 @@ class UpscalerSpec(Frozen):
     file: str | None = None
     """Path of the network's weights."""
 
+    pipeline: Checkpoint | None = None
+    """A diffusers folder whose own pipeline enlarges pictures."""
+
     @property
     def works_on_pictures(self) -> bool:
         """Whether it has a way of its own to enlarge a picture."""
-        return bool(self.function or self.file)
+        return bool(self.function or self.file or self.pipeline)

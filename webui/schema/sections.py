@@ -67,9 +67,11 @@ SECTIONS = (
     Section("img2img", "img2img and hires fix", (
         "img2img_fix_steps", "img2img_extra_noise", "initial_noise_multiplier", "inpainting_mask_weight", "overlay_inpaint",
         "img2img_color_correction", "color_correction_method", "img2img_background_color", "upscaler_for_img2img",
+        "return_mask", "return_mask_composite",
     )),
     Section("upscaling", "Upscaling", (
         "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",
+        "x4_upscaler_noise_level", "x4_upscaler_steps", "x4_upscaler_tile", "x4_upscaler_tile_overlap",
     )),
     Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("interrogate", "Interrogate", (

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from webui.engine.img2img import INIT_HASH
-from webui.engine.tools import Picture
+from webui.engine.tools import Companion, Picture
 from webui.schema.errors import ModelError, StorageError
 from webui.schema.event import Event, Notice, PictureFiled
 from webui.schema.model import Checkpoint, ModelFile
@@ -120,9 +120,11 @@ class Outputs:
         picture, settings = saving.picture, saving.settings
         keep = settings.samples_save and (settings.save_incomplete_images or not picture.partial)
         sheet = self._sheet(saving, self._samples(saving, None if keep else self.scratch))
+        aside = None if all(one.kept for one in picture.companions) else self._sheet(saving, self._samples(saving, self.scratch))
         if picture.original is not None:
             self._put_original(picture.original, saving)
-        return self._file(picture.image, sheet, _record(saving, sheet), saved, picture.companions)
+        beside = [(one, (sheet if one.kept or aside is None else aside).named(one.ending)) for one in picture.companions]
+        return self._file(picture.image, sheet, _record(saving, sheet), saved, beside)
 
     def _put_original(self, image: Image.Image, saving: Saving) -> None:
         """The picture that img2img began with, once, under its hash."""
@@ -138,29 +140,36 @@ class Outputs:
         sheet = aside.sheet.with_hash(sha256) if sha256 or self._waiting is None else aside.sheet
         try:
             with Image.open(aside.record.path) as file:
-                image = file.convert("RGB")
+                image = file.convert("RGBA" if file.mode == "RGBA" else "RGB")
         except OSError as error:
             raise StorageError(f"{aside.record.path} cannot be read: {error.strerror or error}.") from error
         return self._file(image, sheet, aside.record.revise(infotext=sheet.label.infotext, created=time.time()), saved)
 
     def _file(
         self, image: Image.Image, sheet: Sheet, record: PictureRecord, saved: Callable[[PictureRecord], None],
-        companions: Sequence[tuple[str, Image.Image]] = (),
+        companions: Sequence[tuple[Companion, Sheet]] = (),
     ) -> PictureRecord:
-        """The file or the draft of a picture and of its companions, then its row."""
-        name, drafts = str(record.seed), []
-        beside = [(one, sheet.named(ending)) for ending, one in companions]
-        if sheet.marked:
-            drafts = [self._draft(one, of, name) for one, of in (*beside, (image, sheet))]
-            path = drafts[-1].path
-        else:
-            for one, of in beside:
-                self._put(one, of)
-            path = str(self._put(image, sheet))
-        record = self._library.add_picture(record.revise(path=path), *drafts)
-        saved(record)
+        """The files or the drafts of a picture and of its companions, then its row and those of companions that are shown."""
+        made = [(one, self._safe(one.image, of, str(record.seed))) for one, of in companions]
+        path, draft = self._safe(image, sheet, str(record.seed))
+        unseen = [of for one, (_, of) in made if of is not None and not one.shown]
+        record = self._library.add_picture(record.revise(path=path), *unseen, *([draft] if draft else []))
+        rows = [record]
+        for one, (path, draft) in made:
+            if one.shown:
+                row = record.revise(key=f"{record.key}.{one.ending}", path=path, width=one.image.width, height=one.image.height)
+                rows.append(self._library.add_picture(row, *([draft] if draft else [])))
+        for row in rows:
+            saved(row)
         self._ask(sheet)
         return record
+
+    def _safe(self, image: Image.Image, sheet: Sheet, name: str) -> tuple[str, Draft | None]:
+        """Where the picture is safe: its file, or the draft that becomes one."""
+        if not sheet.marked:
+            return str(self._put(image, sheet)), None
+        draft = self._draft(image, sheet, name)
+        return draft.path, draft
 
     def _samples(self, saving: Saving, root: Path | None = None) -> Path:
         return below(root or self.folder, saving.settings.outdir_samples or saving.folders.samples)
@@ -261,7 +270,7 @@ class Outputs:
         sheet = sheet.with_hash(self._hash_of(sheet.checkpoint))
         try:
             with Image.open(draft.path) as file:
-                image = file.convert("RGB")
+                image = file.convert("RGBA" if file.mode == "RGBA" else "RGB")
         except FileNotFoundError:
             log.error("the draft %s is gone", draft.path)
             self._library.drop_draft(draft)

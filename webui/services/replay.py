@@ -35,6 +35,8 @@ def plan_replay(record: PictureRecord, found: Metadata) -> Replay:
     that is not here."""
     if record.partial:
         raise ConflictError("This picture was interrupted, so there is nothing to compare.", hint="Replay a finished picture.")
+    if not record.key.rsplit("/", 1)[-1].isdecimal():
+        raise ConflictError("This picture came beside another one.", hint="Replay that one.")
     if found.request is None:
         raise ConflictError("The file does not say how this picture was made.", hint="Turn on enable_pnginfo or easel_request_in_png for new ones.")
     if isinstance(found.request, Img2Img) and found.request.image is None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from webui.backend.vae_choice import vae_names
+from webui.engine.estimators import check_depth
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
 from webui.engine.plan import check_kind, check_prompts, further_checkpoints
@@ -120,7 +121,9 @@ class Studio:
         snapshot = settle_vae(snapshot, checkpoint, self._parts.files.files("vae"), asked="sd_vae" in request.settings)
         check_kind(request, self.registries, snapshot)
         check_foreign(request, checkpoint)
-        check_model(request, checkpoint, self.registries, snapshot, further_checkpoints(request, self._parts.catalog.get))
+        others = further_checkpoints(request, self._parts.catalog.get)
+        check_model(request, checkpoint, self.registries, snapshot, others)
+        check_depth(request, (checkpoint, *others.values()), self._parts.folders.models)
         if not request.script:  # a script may write other prompts; the engine checks those
             check_prompts(request, self.registries, snapshot)
         job = self._parts.queue.put(request, snapshot, repeat, owner)

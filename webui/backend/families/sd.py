@@ -207,8 +207,9 @@ def _no_picture(width: int, device: torch.device) -> Callable[[Tensor | None, Fr
 
 
 def _looker(channels: int, scaling: float, device: torch.device) -> Callable[[Autoencoder, View], Tensor]:
-    """An inpainting model sees the mask and the picture without what is masked; an editing model the picture, its latents not scaled. Without a
-    picture the mask is everywhere, and what is edited all zeros (a1111-contract §4)."""
+    """An inpainting model sees the mask and the picture without what is masked; an editing model the picture, its latents not scaled; a depth model
+    the picture's depth from -1 (its farthest) to 1 (its nearest), 0 where all is equally far. Without a picture the mask is everywhere, and what is
+    edited or how far it is all zeros (a1111-contract §4)."""
 
     def inpaint(autoencoder: Autoencoder, view: View) -> Tensor:
         size = (view.height * 8, view.width * 8)
@@ -225,12 +226,11 @@ def _looker(channels: int, scaling: float, device: torch.device) -> Callable[[Au
 
     def depth(autoencoder: Autoencoder, view: View) -> Tensor:
         del autoencoder
-        if view.picture is not None:
-            raise ModelError(
-                "A depth model needs a depth estimator to look at a picture, and there is none yet.", field="checkpoint",
-                hint="Take another checkpoint for img2img; this one makes pictures from text.",
-            )
-        return torch.zeros(1, channels, view.height, view.width, device=device)
+        if view.depth is None:
+            return torch.zeros(1, channels, view.height, view.width, device=device)
+        cells = interpolate(view.depth.to(device), size=(view.height, view.width), mode="bicubic", align_corners=False)
+        low, high = cells.amin(), cells.amax()
+        return 2 * (cells - low) / (high - low) - 1 if high > low else torch.zeros_like(cells)
 
     return {5: inpaint, 4: edit}.get(channels, depth)
 

@@ -17,3 +17,9 @@ def place_canvas(form: Form[Img2Img]) -> None:
     for name in ("image", "colour", "mask"):
         form.place(name)
     form.before = f"(...values) => window.easel.withCanvas({json.dumps(form.tab)}, values)"
+
+
+def place_depth(form: Form[Img2Img]) -> None:
+    """A place for the picture's depth map, seen only with a checkpoint that looks at depth. `web/depth.js` draws it and fills the field."""
+    gr.HTML("", elem_id=f"{form.tab}_depth_place", elem_classes="depth-place", padding=False)
+    form.place("depth")

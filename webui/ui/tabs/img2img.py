@@ -7,7 +7,7 @@ import gradio as gr
 from webui.schema.img2img import Img2Img
 from webui.services.studio import Studio
 from webui.ui.form import Form
-from webui.ui.parts.canvas import place_canvas
+from webui.ui.parts.canvas import place_canvas, place_depth
 from webui.ui.parts.interrogate import place_interrogate
 from webui.ui.parts.listen import listen
 from webui.ui.parts.lists import form_lists
@@ -30,6 +30,7 @@ def place_tab(form: Form[Img2Img], studio: Studio) -> None:
     with gr.Row(elem_id="img2img_body", elem_classes="body-row"):
         with gr.Column(elem_id="img2img_settings", elem_classes="settings-column", scale=1):
             place_canvas(form)
+            place_depth(form)
             form.place("resize_mode")
             _place_masking(form)
             place_sampler(form)

@@ -46,9 +46,9 @@ function answered(answer, tab) {
 
 // Puts the message under its field and returns the control to focus; an error without a field on this page becomes a toast.
 function showError(error, tab) {
-  const drawn = ['image', 'colour', 'mask'].includes(error.field?.split('.')[0]);
+  const drawn = { image: 'canvas', colour: 'canvas', mask: 'canvas', depth: 'depth_place' }[error.field?.split('.')[0]];
   const chip = document.querySelector(`.chip[data-setting="${CSS.escape(error.field?.match(/^settings\.([^.]+)/)?.[1] ?? '')}"]`); // an override
-  const block = chip ? byId(`${tab}_override_settings`) : drawn ? byId(`${tab}_canvas`) : fieldOf(tab, error.field);
+  const block = chip ? byId(`${tab}_override_settings`) : drawn ? byId(`${tab}_${drawn}`) : fieldOf(tab, error.field);
   const control = chip ? chip.querySelector('button') : block?.querySelector('.sheet, textarea, input:not([type=range]), input');
   if (!control) return void toast(error, 'error');
   chip?.classList.add('has-error');

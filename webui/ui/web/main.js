@@ -38,6 +38,7 @@ function start() {
   mountStyles('txt2img');
   mountQuicksettings();
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
+  present('img2img_depth_place').then(() => import('./depth.js')).then((depth) => depth.mountDepth());
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
   mountExtrasTarget();
   mountSettings();

@@ -22,6 +22,7 @@ export function mountModelDefaults() {
     face.classList.toggle('has-defaults', Object.keys(settled(chosen()?.suggests)).length > 0);
     document.body.classList.toggle('distilled', isDistilled(chosen()));
     document.body.classList.toggle('distilled-hires', isDistilled(byName(easel.draft.hr_checkpoint_name ?? easel.born.hr_checkpoint_name) ?? chosen()));
+    document.body.classList.toggle('sees-depth', chosen()?.variant === 'depth');
   };
   subscribe(draw);
   document.addEventListener('easel:keep', (event) => { if (['checkpoint', 'hr_checkpoint_name'].includes(event.detail)) draw(); });

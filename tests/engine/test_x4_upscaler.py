@@ -1,0 +1,168 @@
+"""Stable Diffusion's x4 upscaler as one of the upscalers: against diffusers, in tiles, where it is listed, and how it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionUpscalePipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tests.backend.conftest import Hashes
+from tools.random_checkpoint import KINDS, write_checkpoint
+from webui.backend.catalog import Catalog
+from webui.backend.network_files import NetworkFiles
+from webui.engine.cancel import CancelToken
+from webui.engine.prompt.tokens import tokenizer_files
+from webui.engine.runtime import Runtime
+from webui.engine.tables import found_upscalers, register_tables
+from webui.engine.tools import RunTools, Step
+from webui.plugins.registry import Registries
+from webui.schema.errors import Cancelled, ModelError
+from webui.schema.extras import Extras
+from webui.schema.generation import Txt2Img
+from webui.schema.machine import DeviceOptions
+from webui.schema.settings import PictureSettings
+
+PICTURE = Image.fromarray(np.random.default_rng(3).integers(0, 256, (4, 5, 3), np.uint8)).resize((40, 32), Image.Resampling.BICUBIC)
+STEPS = 3
+
+
+def write_upscaler(folder: Path, tokenizer: Path) -> None:
+    """The published layout with tiny random weights: a UNet of 7 channels that is told a noise level, a VAE of factor 4."""
+    torch.manual_seed(5)
+    for name, text in tokenizer_files("<|endoftext|>").items():
+        tokenizer.mkdir(parents=True, exist_ok=True)
+        (tokenizer / name).write_text(text)
+    text = CLIPTextConfig(
+        vocab_size=49408, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, projection_dim=32, eos_token_id=49407,
+    )
+    pipe: Any = StableDiffusionUpscalePipeline(
+        vae=AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, block_out_channels=(16, 16, 32),
+            norm_num_groups=8, latent_channels=4, scaling_factor=0.08333,
+        ),
+        text_encoder=CLIPTextModel(text), tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
+        unet=UNet2DConditionModel(
+            in_channels=7, out_channels=4, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=16, cross_attention_dim=32,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=8, num_class_embeds=350,
+        ),
+        low_res_scheduler=DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.0001, beta_end=0.02),
+        scheduler=DDIMScheduler(  # pyright: ignore[reportArgumentType]
+            beta_schedule="scaled_linear", beta_start=0.0001, beta_end=0.02, prediction_type="v_prediction", set_alpha_to_one=False,
+            clip_sample=False, steps_offset=1,
+        ),
+    )
+    pipe.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_upscaler(folder / "sd" / "x4", folder / "tokenizer")
+    write_checkpoint(folder / "sd" / "z.safetensors", KINDS["tiny"]["sd1"], 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtime(models: Path) -> Iterator[Runtime]:
+    catalog, registries, files = Catalog([models / "sd"], Hashes()), Registries(), NetworkFiles({}, Hashes(), Hashes())
+    register_tables(registries)
+    registries.upscalers.follow(lambda: found_upscalers(files, catalog))
+    made = Runtime(DeviceOptions(use_cpu=True, precision="full"), catalog, registries, files=files)
+    yield made
+    made.close()
+
+
+def enlarge(runtime: Runtime, image: Image.Image = PICTURE, tools: RunTools | None = None, **settings: Any) -> Image.Image:
+    chosen = PictureSettings(**{"x4_upscaler_steps": STEPS} | settings)
+    tools = tools or RunTools(settings=chosen)
+    return runtime.process(image, Extras(upscaler_1="x4", upscaling_resize=4.0), tools)[0].image
+
+
+def by_diffusers(models: Path, image: Image.Image, noise_level: int) -> np.ndarray:
+    pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(models / "sd" / "x4", local_files_only=True, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    latents = torch.randn(4, image.height, image.width, generator=torch.Generator().manual_seed(0))[None]
+    made = pipe(
+        prompt="", image=image, num_inference_steps=STEPS, guidance_scale=1.0, noise_level=noise_level, latents=latents, output_type="np",
+        generator=torch.Generator().manual_seed(1),
+    )
+    return made.images[0] * 255
+
+
+@pytest.mark.parametrize("noise_level", [20, 300])
+def test_the_picture_of_diffusers_pipeline(models: Path, runtime: Runtime, noise_level: int) -> None:
+    ours = enlarge(runtime, x4_upscaler_noise_level=noise_level)
+    assert ours.size == (160, 128)
+    assert np.abs(np.asarray(ours).astype(np.float32) - by_diffusers(models, PICTURE, noise_level)).max() <= 0.5001  # rounded
+    assert ours.tobytes() != enlarge(runtime, x4_upscaler_noise_level=noise_level + 30).tobytes()
+
+
+def test_any_size_transparency_and_tiles(runtime: Runtime) -> None:
+    odd = PICTURE.resize((37, 29)).convert("RGBA")
+    odd.putalpha(Image.new("L", odd.size, 90))
+    made = enlarge(runtime, odd)
+    assert made.mode == "RGBA" and made.size == (144, 112) and made.getchannel("A").getextrema() == (90, 90)  # sides of 8, as in A1111
+    wide = PICTURE.resize((120, 32))
+    whole, tiled = (np.asarray(enlarge(runtime, wide, x4_upscaler_tile=tile)).astype(int) for tile in (0, 64))
+    assert whole.shape == tiled.shape == (128, 480, 3)
+    assert np.abs(np.diff(tiled, axis=1)).max() <= np.abs(np.diff(whole, axis=1)).max() + 8  # no seam is steeper than the picture itself
+
+
+def test_progress_and_interrupt(runtime: Runtime) -> None:
+    told: list[Step] = []
+    wide = PICTURE.resize((120, 32))
+    settings = PictureSettings(x4_upscaler_steps=STEPS, x4_upscaler_tile=64)
+    enlarge(runtime, wide, RunTools(settings=settings, report=told.append))
+    last = max(step.steps for step in told)
+    assert last % STEPS == 0 and last > STEPS and {step.step for step in told} >= set(range(last + 1))
+    shares = [step.share or 0.0 for step in told]
+    assert shares == sorted(shares)
+    cancel = CancelToken()
+
+    def stop(step: Step) -> None:
+        if step.step == 2:
+            cancel.interrupt()
+
+    with pytest.raises(Cancelled):
+        enlarge(runtime, wide, RunTools(cancel=cancel, settings=settings, report=stop))
+    runtime.tidy()
+    assert runtime.shop.enlarger._pipelines._known is None
+
+
+def test_where_it_is_listed(runtime: Runtime, models: Path) -> None:
+    """Among the upscalers, and with its reason among the checkpoints, of which it is never the default."""
+    catalog = Catalog([models / "sd"], Hashes())
+    assert "x4" in runtime._registries.upscalers and "z.safetensors" not in runtime._registries.upscalers
+    assert catalog.default() == "z.safetensors"
+    with pytest.raises(ModelError, match="an upscaler: choose it as one"):
+        catalog.get("x4")
+
+
+def test_hires_fix_takes_it(runtime: Runtime) -> None:
+    request = Txt2Img(
+        prompt="a red house", steps=2, width=64, height=64, checkpoint="z.safetensors", enable_hr=True, hr_upscaler="x4", hr_scale=2.0, seed=1,
+        denoising_strength=0.5,
+    )
+    made = next(iter(runtime.generate(request, RunTools(settings=PictureSettings(x4_upscaler_steps=1)))))
+    assert made.image.size == (128, 128)
+    assert runtime.shop.enlarger._pipelines._known is None
+
+
+def test_a_folder_that_is_not_whole(runtime: Runtime, models: Path) -> None:
+    runtime.tidy()
+    config = models / "sd" / "x4" / "text_encoder" / "config.json"
+    before = config.read_text()
+    config.write_text("no JSON")
+    try:
+        with pytest.raises(ModelError, match="x4 cannot be loaded"):
+            enlarge(runtime)
+    finally:
+        config.write_text(before)

@@ -1,0 +1,68 @@
+"""How far things in a picture are, for models that look at depth: estimated by a network from files in models/, or by the checkpoint's own.
+
+Where they belong, `estimators` says. Loaded for one picture and let go: a run asks once."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+from webui.backend.device import Device
+from webui.engine.estimators import HINT, find_estimator, no_estimator
+from webui.schema.errors import ModelError
+from webui.schema.model import Checkpoint
+
+log = logging.getLogger(__name__)
+
+FAILS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, UnpicklingError)
+"""What transformers raises for folders that are not whole."""
+
+
+class DepthEstimator:
+    """Estimates depth on one device. `models` is the models folder, None where there is none."""
+
+    def __init__(self, device: Device, models: Path | None) -> None:
+        self._device = device
+        self._models = models
+
+    def estimate(self, checkpoint: Checkpoint, image: Image.Image) -> Tensor:
+        """(1, 1, height, width) float32 of an RGB picture, in the network's own size and unit, the nearer the larger. Raises `RequestError` at
+        `depth` when there is no estimator, `ModelError` when it cannot be read."""
+        found = find_estimator(checkpoint, self._models)
+        if found is None:
+            raise no_estimator(checkpoint)
+        with torch.inference_mode(False):
+            prepare, network = _load(found.preparation, found.network)
+        log.info("estimating depth by %s", found.network)
+        try:
+            pixels = prepare(images=image, return_tensors="pt").pixel_values
+            with torch.inference_mode():
+                depth = network.to(self._device.device)(pixels.to(self._device.device, torch.float32)).predicted_depth
+        finally:
+            del network
+            self._device.free_memory()
+        if not bool(torch.isfinite(depth).all()):
+            raise ModelError(f"The depth estimator in {found.network.name} produced NaN (not a number).", field="depth", hint="Give a depth map.")
+        return depth[:, None].float()
+
+
+def _load(preparation: Path, network: Path) -> tuple[Any, Any]:
+    """In float32: batch normalisation, which some have, is not for 16 bits. Nothing is downloaded, and no code that lies there is run."""
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        prepare = AutoImageProcessor.from_pretrained(preparation, **local)
+        loaded, told = AutoModelForDepthEstimation.from_pretrained(network, dtype=torch.float32, output_loading_info=True, **local)
+    except FAILS as error:
+        raise ModelError(f"The depth estimator in {network.name} cannot be read: {str(error)[:200]}", field="depth", hint=HINT) from error
+    if lacking := sorted(told["missing_keys"]):  # transformers would go on with random ones
+        what = f"The depth estimator in {network.name} lacks {len(lacking)} weights, the first is {lacking[0]}."
+        raise ModelError(what, field="depth", hint="Download the folder again.")
+    return prepare, loaded.eval()

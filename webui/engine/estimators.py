@@ -1,0 +1,61 @@
+"""Where a depth model's estimator is looked for, and what is refused when there is none. Needs no torch: requests are checked with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from webui.schema.errors import RequestError
+from webui.schema.img2img import Img2Img
+from webui.schema.model import Checkpoint
+from webui.schema.request import PictureRequest
+
+FOLDERS = ("depth", "midas")
+"""Below models/; the second is A1111's."""
+
+PREPROCESSOR = "preprocessor_config.json"
+HINT = (
+    "Give a depth map, or put the folder of a depth estimator in transformers' layout (config.json, preprocessor_config.json, model.safetensors), "
+    "for example Intel/dpt-hybrid-midas or depth-anything/Depth-Anything-V2-Small-hf, into models/depth/."
+)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Two folders in transformers' layout: of the network, and of what prepares pictures for it."""
+
+    network: Path
+    preparation: Path
+
+
+def find_estimator(checkpoint: Checkpoint, models: Path | None) -> Estimator | None:
+    """The checkpoint's own estimator, or the first by name of models/depth and models/midas; its files may also lie in those folders themselves."""
+    return next((found for found in _places(checkpoint, models) if _is_there(found)), None)
+
+
+def check_depth(request: PictureRequest, checkpoints: Iterable[Checkpoint], models: Path | None) -> None:
+    """Raises `RequestError` when one of the checkpoints looks at a picture's depth and nobody knows it."""
+    if not isinstance(request, Img2Img) or request.depth is not None:
+        return
+    lacking = next((one for one in checkpoints if one.variant == "depth" and find_estimator(one, models) is None), None)
+    if lacking is not None:
+        raise no_estimator(lacking)
+
+
+def no_estimator(checkpoint: Checkpoint) -> RequestError:
+    """What to say then."""
+    return RequestError(f"{checkpoint.name} looks at how far things are, and there is nothing to estimate that with.", field="depth", hint=HINT)
+
+
+def _places(checkpoint: Checkpoint, models: Path | None) -> Iterator[Estimator]:
+    if checkpoint.layout == "diffusers":
+        whole = Path(checkpoint.path)
+        yield Estimator(whole / "depth_estimator", whole / "feature_extractor")
+    for place in (models / name for name in FOLDERS) if models else ():
+        for folder in (place, *sorted(item for item in place.glob("*") if item.is_dir())):
+            yield Estimator(folder, folder)
+
+
+def _is_there(found: Estimator) -> bool:
+    return (found.network / "config.json").is_file() and (found.preparation / PREPROCESSOR).is_file()
