@@ -21,7 +21,7 @@ from webui.engine.extras.piece import Piece
 from webui.engine.extras.restorers import check_restorer, restorers
 from webui.engine.tools import RunTools, Step
 from webui.plugins.registry import Registry
-from webui.schema.errors import RequestError, StorageError, WebuiError
+from webui.schema.errors import RequestError, WebuiError
 from webui.schema.event import Described, Event, Notice, PictureSaved, Progress
 from webui.schema.extras import OPERATIONS, Extras, Interrogate
 from webui.schema.generation import ImageRef
@@ -33,7 +33,7 @@ from webui.schema.settings import PictureSettings, Settings
 from webui.services.extras_files import ExtrasFiles, Source
 from webui.services.images import ImageStore
 from webui.services.library import Library
-from webui.services.picture_folders import PictureFolders, pictures_in
+from webui.services.picture_folders import PictureFolders, bytes_of, pictures_in
 from webui.services.queue import JobQueue
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class ExtrasDesk:
         """The pictures in their order. One alone is numbered, several keep their names."""
         if request.input_dir.strip():
             for path in pictures_in(self._shop.folders.existing(request.input_dir, "input_dir")):
-                yield Source(path.name, path.name, lambda path=path: _bytes_of(path), _caption_of(path))
+                yield Source(path.name, path.name, lambda path=path: bytes_of(path), _caption_of(path))
             return
         for entry in request.images:
             read = lambda entry=entry: self._shop.images.read(entry.image.sha256)  # noqa: E731
@@ -242,12 +242,3 @@ def _caption_of(path: Path) -> str:
         return path.with_suffix(".txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}.") from error
-
-
