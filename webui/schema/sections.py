@@ -75,8 +75,8 @@ SECTIONS = (
     Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("interrogate", "Interrogate", (
         "interrogate_keep_models_in_memory", "interrogate_return_ranks", "interrogate_clip_num_beams", "interrogate_clip_min_length",
-        "interrogate_clip_max_length", "interrogate_deepbooru_score_threshold", "deepbooru_sort_alpha", "deepbooru_use_spaces",
-        "deepbooru_escape", "deepbooru_filter_tags",
+        "interrogate_clip_max_length", "interrogate_clip_dict_limit", "interrogate_clip_skip_categories",
+        "interrogate_deepbooru_score_threshold", "deepbooru_sort_alpha", "deepbooru_use_spaces", "deepbooru_escape", "deepbooru_filter_tags",
     )),
     Section("optimizations", "Optimizations", (
         "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from webui.backend.network_files import NetworkFiles
 from webui.engine.cancel import CancelToken
-from webui.engine.captioners import find_captioner
+from webui.engine.captioners import find_captioner, lacks_clip
 from webui.engine.extras.piece import Piece
 from webui.engine.extras.restorers import check_restorer, restorers
 from webui.engine.tools import RunTools, Step
@@ -92,7 +92,7 @@ class ExtrasDesk:
     def submit(self, request: Extras | Interrogate, owner: str = "") -> Job:
         """Check the request and put it in line. Raises `WebuiError` at the wrong field; then nothing is queued."""
         if isinstance(request, Interrogate):
-            find_captioner(self._shop.models, request.model, "model")
+            find_captioner(self._shop.models, "BLIP" if request.model == "CLIP" else request.model, "model")
             self._check_picture(request.image, "image")
         else:
             self._check(request)
@@ -107,6 +107,8 @@ class ExtrasDesk:
         request = job.request
         try:
             if isinstance(request, Interrogate):
+                if request.model == "CLIP" and (missing := lacks_clip(self._shop.models, job.settings)):
+                    emit(_notice(job, missing))
                 text = engine.describe(self._shop.images.open(request.image), request.model, job.settings)
                 self._texts[job.id] = text
                 while len(self._texts) > DESCRIPTIONS:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from webui.backend.vae_choice import vae_names
+from webui.engine.captioners import find_lists
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
 from webui.engine.plan import check_kind, check_prompts, further_checkpoints
@@ -301,6 +302,7 @@ class Studio:
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
             "vaes": vae_names(self._parts.files.files("vae")), "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
             "tabs": list(TAB_NAMES.values()),
+            "interrogate_lists": [each.name for each in find_lists(self._parts.folders.models)],
             "image_upscalers": [spec.name for spec in self.registries.upscalers.values() if spec.latent_mode is None],
         })
 
