@@ -34,7 +34,7 @@ def render() -> str:
     """The whole page."""
     sources = {
         "samplers": [], "schedulers": [], "vaes": ["Automatic", "None"], "image_upscalers": ["None", "Lanczos", "Nearest"],
-        "quicksettings": [CHECKPOINT_SETTING], "tabs": list(TAB_NAMES.values()),
+        "quicksettings": [CHECKPOINT_SETTING], "tabs": list(TAB_NAMES.values()), "interrogate_lists": [],
     }
     parts = [HEAD]
     for section in describe_settings(sources):

@@ -29,6 +29,7 @@ from webui.schema.launch import LaunchOptions
 from webui.services.assembly import make_catalog, make_files, make_folders, open_library
 from webui.services.events import EventBus, forward_to_plugins
 from webui.services.extras import ExtrasDesk, Shop
+from webui.services.folder_batch import FolderBatches
 from webui.services.folders import DataLock, Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
@@ -124,10 +125,11 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     allowed = PictureFolders((folders.data, folders.outputs))
     shop = Shop(registries.upscalers, files, images, allowed, library, folders.outputs, folders.models)
     extras = ExtrasDesk(shop, queue, settings.get)
+    batches = FolderBatches(allowed, lambda content: studio.read_metadata(content, whole_prompts=True))
     device = DeviceExecutor(
         options.device, catalog=catalog, registries=registries, host=host, outputs=outputs, library=library, queue=queue, machine=settings.get,
         default=lambda: checkpoint or catalog.default(), images=images, files=files, replays=replays,
-        extras=extras, models=folders.models,
+        extras=extras, batches=batches, models=folders.models,
     )
     workshop = ModelWorkshop(catalog, files)
     file_work = FileExecutor(catalog, outputs.finish, workshop)
@@ -139,7 +141,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
         styles=Styles(*(options.styles_files or [folders.data / "styles.csv"])),
         defaults=defaults, catalog=catalog, registries=registries, host=host, workers=workers,
         hasher=hasher, files=files, preferences=Preferences(folders.own / "models.json"), shelf=shelf, watcher=watcher, replays=replays,
-        params=params, checkpoint=checkpoint, extras=extras,
+        params=params, checkpoint=checkpoint, extras=extras, batches=batches,
     ))
     host.on_fault = lambda plugin, message: studio.notify(f"plugin {plugin}", "warning", f"The extension {plugin} failed in {message}")
     events.listen(forward_to_plugins(host))

@@ -13,7 +13,7 @@ from webui.schema.settings import Settings
 from webui.schema.widgets import widget_of
 
 SOURCES = {
-    "samplers": ["Euler"], "schedulers": ["Karras"], "vaes": ["Automatic", "None"], "image_upscalers": ["None"],
+    "samplers": ["Euler"], "schedulers": ["Karras"], "vaes": ["Automatic", "None"], "image_upscalers": ["None"], "interrogate_lists": [],
     "quicksettings": ["sd_model_checkpoint"], "tabs": ["txt2img"],
 }
 WORDS = Path(__file__).parents[2] / "webui" / "ui" / "web" / "i18n" / "settings"

@@ -270,8 +270,13 @@ def test_interrogate(desk: Desk) -> None:
     blip.mkdir(parents=True)
     (blip / "config.json").write_text("{}")
     job = desk.run(Interrogate(image=desk.store().image))
-    assert desk.desk.description(job.id) == "BLIP of 8"
-    assert [event.text for event in desk.events if isinstance(event, Described)] == ["BLIP of 8"]
+    assert desk.desk.description(job.id) == "CLIP of 8"
+    assert [event.text for event in desk.events if isinstance(event, Described)] == ["CLIP of 8"]
+    assert not any(isinstance(event, Notice) for event in desk.events)
+    (desk.root / "interrogate").mkdir()
+    (desk.root / "interrogate" / "mediums.txt").write_text("ink")
+    desk.run(Interrogate(image=desk.store().image))
+    assert "models/clip-interrogator" in next(event.message for event in desk.events if isinstance(event, Notice))
 
 
 def odd(mode: str, form: str, **more: Any) -> bytes:

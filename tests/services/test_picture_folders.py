@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from webui.schema.errors import RequestError
-from webui.services.picture_folders import PictureFolders, pictures_in
+from webui.schema.errors import RequestError, StorageError
+from webui.services.images import BYTES_LIMIT
+from webui.services.picture_folders import PictureFolders, bytes_of, pictures_in
 
 
 @pytest.fixture
@@ -49,3 +50,22 @@ def test_pictures_only(tmp_path: Path) -> None:
 def test_links_do_not_lead_out(folders: PictureFolders, tmp_path: Path) -> None:
     with pytest.raises(RequestError):
         folders.writable(str(tmp_path / "data" / "link" / "x"), "output_dir")
+
+
+def test_pictures_come_as_people_count_and_from_below_only_if_asked(tmp_path: Path) -> None:
+    for name in ("10.png", "9.png", "a/2.png", "a/10.png", ".secret/x.png", "B.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    names = [path.relative_to(tmp_path).as_posix() for path in pictures_in(tmp_path, deep=True)]
+    assert names == ["9.png", "10.png", "a/2.png", "a/10.png", "B.png"]
+    assert [path.name for path in pictures_in(tmp_path)] == ["9.png", "10.png", "B.png"]
+
+
+def test_a_file_larger_than_a_picture_may_be_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(BYTES_LIMIT + 1)
+    with pytest.raises(StorageError, match="256 MB"):
+        bytes_of(tmp_path / "large.png")
+    with pytest.raises(StorageError, match="cannot be read"):
+        bytes_of(tmp_path / "missing.png")

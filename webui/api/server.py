@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, Response
 
 from webui import __version__
 from webui.api.errors import answer_errors
+from webui.api.interrogate_routes import make_interrogate
 from webui.api.routes import make_router
 from webui.schema.errors import NotFoundError
 from webui.services.studio import Studio
@@ -23,6 +24,7 @@ def make_api(studio: Studio, web: Path) -> FastAPI:
     app = FastAPI(title="Easel", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     answer_errors(app)
     app.include_router(make_router(studio))
+    app.include_router(make_interrogate(studio))
     root = web.resolve()
 
     @app.get("/web/{path:path}", include_in_schema=False)

@@ -1,6 +1,6 @@
-"""A picture in words: BLIP's sentence or a tagger's tags, from files in models/. Where they belong, `captioners` says.
+"""A picture in words: BLIP's sentence, with what CLIP finds in lists, or a tagger's tags, from files in models/. `captioners` says where.
 
-Tags are A1111's DeepBooru in form; the networks are the WD taggers and others of their layout (ONNX), which run on the CPU.
+Tags are A1111's DeepBooru in form; the networks are WD taggers, DeepDanbooru and others of their layout (ONNX), which run on the CPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from PIL import Image
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from webui.backend.device import Device
-from webui.engine.captioners import BLIP, TAGGER, Tag, find_captioner, join_tags
+from webui.engine.captioners import BLIP, CLIP, TAGGER, WD, Tag, find_captioner, find_lists, join_ranked, join_tags, lacks_clip
+from webui.engine.clip_ranking import ClipRanker
+from webui.engine.framing import frame_image
 from webui.schema.errors import ModelError
 from webui.schema.settings import PictureSettings
 
@@ -36,12 +38,13 @@ class Captioner:
         self._held: dict[str, Any] = {}
 
     def describe(self, image: Image.Image, kind: str, settings: PictureSettings) -> str:
-        """The words of `BLIP` or `Deepbooru`. Raises `ModelError` with the expected place when there are no files for it."""
-        folder = find_captioner(self._models, kind)
+        """The words of `BLIP`, of `CLIP` (BLIP's with what CLIP finds in the lists, when it and they are there) or of `Deepbooru`. Raises
+        `ModelError` with the expected place when there are no files for it."""
         picture = image.convert("RGB")
-        if kind == BLIP.name:
-            return self._blip(folder, picture, settings)
-        return join_tags(self._tags(folder, picture), settings)
+        if kind == TAGGER.name:
+            return join_tags(self._tags(find_captioner(self._models, kind), picture), settings)
+        sentence = self._blip(find_captioner(self._models, BLIP.name), picture, settings)
+        return sentence if kind == BLIP.name else join_ranked(sentence, self._ranked(picture, settings), settings)
 
     def trim(self, keep: bool = False) -> None:
         """Let go of what is loaded, unless it is to stay."""
@@ -66,11 +69,22 @@ class Captioner:
             )
         return processor.decode(tokens[0], skip_special_tokens=True).strip()
 
+    def _ranked(self, picture: Image.Image, settings: PictureSettings) -> list[Tag]:
+        lists = find_lists(self._models, settings.interrogate_clip_skip_categories)
+        if not lists or lacks_clip(self._models, settings):
+            return []
+        if "clip" not in self._held:
+            self._held["clip"] = ClipRanker(find_captioner(self._models, CLIP.name), self._device)
+        ranker: ClipRanker = self._held["clip"]
+        seen = ranker.look(picture)
+        return [tag for each in lists for tag in ranker.rank(seen, each.entries(settings.interrogate_clip_dict_limit), each.top)]
+
     def _tags(self, folder: Path, picture: Image.Image) -> list[Tag]:
+        table = folder / WD[1]
         if "tagger" not in self._held:
-            self._held["tagger"] = open_session(folder / "model.onnx"), read_tags(folder / "selected_tags.csv")
+            self._held["tagger"] = open_session(sorted(folder.glob("*.onnx"))[0]), read_tags(table) if table.is_file() else read_names(folder)
         session, names = self._held["tagger"]
-        scores = run_tagger(session, picture)
+        scores = run_tagger(session, picture) if table.is_file() else run_danbooru(session, picture)
         if len(scores) != len(names):
             raise ModelError(f"{folder.name}: the network gives {len(scores)} scores for {len(names)} tags.", hint=TAGGER.hint)
         pairs = zip(names, scores, strict=True)
@@ -96,6 +110,25 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
             return [(row["name"], row["category"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name} is no table of tags.", hint=TAGGER.hint) from error
+
+
+def read_names(folder: Path) -> list[tuple[str, str]]:
+    """Name and category of each output of a DeepDanbooru, from its tags.txt. Raises `ModelError`."""
+    try:
+        names = (folder / "tags.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError("tags.txt is no list of tags.", hint=TAGGER.hint) from error
+    return [(name.strip(), RATING if name.startswith("rating:") else "0") for name in names if name.strip()]
+
+
+def run_danbooru(session: Any, picture: Image.Image) -> np.ndarray:
+    """The score of each tag, 0 … 1, as A1111 asks: all of the picture in a square, the rest in the colours of its edge; RGB in 0 … 1."""
+    entry = session.get_inputs()[0]
+    sides = [size for size in entry.shape[1:] if isinstance(size, int) and size != 3]
+    pixels = np.asarray(frame_image(picture, (sides[0], sides[0]) if sides else (512, 512), "fit"), np.float32)[None] / 255
+    if entry.shape[1] == 3:  # channels first
+        pixels = pixels.transpose(0, 3, 1, 2)
+    return np.asarray(session.run([session.get_outputs()[0].name], {entry.name: np.ascontiguousarray(pixels)})[0])[0]
 
 
 def run_tagger(session: Any, picture: Image.Image) -> np.ndarray:

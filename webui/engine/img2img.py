@@ -64,6 +64,12 @@ def upscaler_of(settings: PictureSettings, registries: Registries) -> UpscalerSp
 
 def check_source(request: Img2Img, sampler: SamplerSpec, settings: PictureSettings) -> None:
     """Raises `RequestError` at the field that makes the run impossible. Looks at no pixel."""
+    if request.batch is None:  # those of a folder are looked at when it is their turn
+        _check_pictures(request)
+    _check_steps(request, sampler, settings)
+
+
+def _check_pictures(request: Img2Img) -> None:
     image = request.image
     if image is None:
         raise RequestError("There is no picture to begin with.", field="image", hint="Drop one on the canvas, or open a file.")
@@ -87,7 +93,6 @@ def check_source(request: Img2Img, sampler: SamplerSpec, settings: PictureSettin
         )
     if request.resize_mode == "Just resize (latent upscale)" and min(image.width, image.height) < CELL:
         raise RequestError("The picture is too small to have latents.", field="resize_mode", hint="Take another resize mode.")
-    _check_steps(request, sampler, settings)
 
 
 def _check_steps(request: Img2Img, sampler: SamplerSpec, settings: PictureSettings) -> None:

@@ -125,7 +125,8 @@ class Interrogate(Frozen):
 
     kind: Literal["interrogate"] = "interrogate"
     image: ImageRef
-    model: CaptionModel = "BLIP"
+    model: CaptionModel | Literal["CLIP"] = "CLIP"
+    """CLIP: BLIP's sentence, and behind it what of the lists in interrogate/ fits best, by CLIP. A1111's two buttons are this and Deepbooru."""
 
 
 OPERATIONS = {

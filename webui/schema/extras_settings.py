@@ -9,7 +9,7 @@ from pydantic import Field
 
 from webui.schema.base import Frozen
 from webui.schema.output_settings import Folder
-from webui.schema.widgets import Checkbox, Dropdown, Slider, TextBox
+from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox
 
 TileSize = Annotated[int, Field(ge=0, le=4096)]
 TileOverlap = Annotated[int, Field(ge=0, le=256)]
@@ -70,6 +70,14 @@ class InterrogateSettings(Frozen):
     interrogate_clip_max_length: Annotated[
         int, Field(ge=1, le=256), Slider(label="Longest description of BLIP", info="Tokens.", minimum=1, maximum=256, step=1)
     ] = 48
+    interrogate_clip_dict_limit: Annotated[
+        int, Field(ge=0, le=1_000_000),
+        Number(label="Lines of a list for CLIP", info="Of each file in interrogate/ so many count; 0: all.", precision=0),
+    ] = 1500
+    interrogate_clip_skip_categories: Annotated[
+        tuple[str, ...], Field(max_length=1000),
+        Dropdown(label="Lists that CLIP leaves out", info="Names of files in interrogate/.", source="interrogate_lists", multiple=True),
+    ] = ()
     interrogate_deepbooru_score_threshold: Annotated[
         float, Field(ge=0, le=1), Slider(label="Least score of a tag", info="Of taggers, 0 to 1.", minimum=0, maximum=1, step=0.01)
     ] = 0.5

@@ -16,6 +16,8 @@ strokes, beginning with them; `inpaint_upload` is `inpaint` with a mask from a f
 
 ResizeMode = Literal["Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)"]
 MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
+FolderName = Annotated[str, Field(max_length=1000)]
+PngProperty = Literal["prompt", "negative_prompt", "seed", "cfg_scale", "sampler", "steps", "checkpoint"]
 MASKED: tuple[ImageMode, ...] = ("inpaint", "inpaint_sketch", "inpaint_upload")
 """Modes that keep a part of the picture."""
 
@@ -103,10 +105,33 @@ class SoftInpainting(Frozen):
     ] = 2.0
 
 
+class FolderBatch(Frozen):
+    """All pictures of a folder of the server, each with the values of the request. Folders are named as in Extras."""
+
+    input_dir: FolderName
+    """Pictures in folders below it are taken too."""
+
+    output_dir: FolderName = ""
+    """Empty: the folder of img2img."""
+
+    inpaint_mask_dir: FolderName = ""
+    """A mask for each picture, of the same name, or a single one for all. Empty: whole pictures are worked on."""
+
+    use_png_info: bool = False
+    """Whether what a picture says of itself counts: prompts behind those of the request, the rest in their place."""
+
+    png_info_dir: FolderName = ""
+    """Files of the same names that say it instead."""
+
+    png_info_props: tuple[PngProperty, ...] = ("prompt", "negative_prompt", "seed", "cfg_scale", "sampler", "steps", "checkpoint")
+
+
 class Img2Img(GenerationRequest, Source, Masking, SoftInpainting, Refiner):
     """Pictures from a picture."""
 
     kind: Literal["img2img"] = "img2img"
+    batch: FolderBatch | None = None
+    """Takes the place of `image` and `mask`. The request of each picture that comes of it has none."""
 
     @property
     def masked(self) -> bool:

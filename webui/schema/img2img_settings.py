@@ -53,6 +53,9 @@ class Img2ImgSettings(Frozen):
         str, Field(max_length=200),
         Dropdown(label="Upscaler of img2img", info="What enlarges a picture to the size of the result.", source="image_upscalers"),
     ] = "None"
+    img2img_batch_use_original_name: Annotated[
+        bool, Checkbox(label="Keep file names in Batch", info="What img2img makes of the pictures of a folder is named like them.")
+    ] = False
     save_mask: Annotated[bool, Checkbox(label="Save the mask of inpainting", info="As a file beside the picture, “…-mask”.")] = False
     save_mask_composite: Annotated[
         bool, Checkbox(label="Save what inpainting made", info="Without the rest of the picture, as a file “…-mask-composite”.")

@@ -8,6 +8,7 @@ from webui.schema.base import Frozen
 from webui.schema.errors import ErrorInfo
 from webui.schema.extras import Extras, Interrogate
 from webui.schema.generation import GenerationRequest, HashCheckpoint
+from webui.schema.img2img import Img2Img
 from webui.schema.model_work import Convert, Merge
 from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import PictureSettings
@@ -87,7 +88,9 @@ class JobView(Frozen):
     def of(cls, job: Job, pictures: int) -> JobView:
         """The page's view of a job with `pictures` finished pictures."""
         request = job.request
-        if isinstance(request, GenerationRequest):
+        if isinstance(request, Img2Img) and request.batch is not None:
+            title, planned = f"{request.batch.input_dir} {request.prompt}"[:120], 0
+        elif isinstance(request, GenerationRequest):
             title, planned = request.prompt[:120], request.batch_count * request.batch_size
         elif isinstance(request, Replay):
             title, planned = request.request.prompt[:120], 0

@@ -68,6 +68,7 @@ SECTIONS = (
         "img2img_fix_steps", "img2img_extra_noise", "initial_noise_multiplier", "inpainting_mask_weight", "overlay_inpaint",
         "img2img_color_correction", "color_correction_method", "img2img_background_color", "upscaler_for_img2img",
         "return_mask", "return_mask_composite",
+        "img2img_batch_use_original_name",
     )),
     Section("upscaling", "Upscaling", (
         "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",
@@ -76,8 +77,8 @@ SECTIONS = (
     Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("interrogate", "Interrogate", (
         "interrogate_keep_models_in_memory", "interrogate_return_ranks", "interrogate_clip_num_beams", "interrogate_clip_min_length",
-        "interrogate_clip_max_length", "interrogate_deepbooru_score_threshold", "deepbooru_sort_alpha", "deepbooru_use_spaces",
-        "deepbooru_escape", "deepbooru_filter_tags",
+        "interrogate_clip_max_length", "interrogate_clip_dict_limit", "interrogate_clip_skip_categories",
+        "interrogate_deepbooru_score_threshold", "deepbooru_sort_alpha", "deepbooru_use_spaces", "deepbooru_escape", "deepbooru_filter_tags",
     )),
     Section("optimizations", "Optimizations", (
         "batch_cond_uncond", "pad_cond_uncond", "pad_cond_uncond_v0", "skip_early_cond", "s_min_uncond", "s_min_uncond_all",

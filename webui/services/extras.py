@@ -16,12 +16,12 @@ from PIL import Image
 
 from webui.backend.network_files import NetworkFiles
 from webui.engine.cancel import CancelToken
-from webui.engine.captioners import find_captioner
+from webui.engine.captioners import find_captioner, lacks_clip
 from webui.engine.extras.piece import Piece
 from webui.engine.extras.restorers import check_restorer, restorers
 from webui.engine.tools import RunTools, Step
 from webui.plugins.registry import Registry
-from webui.schema.errors import RequestError, StorageError, WebuiError
+from webui.schema.errors import RequestError, WebuiError
 from webui.schema.event import Described, Event, Notice, PictureSaved, Progress
 from webui.schema.extras import OPERATIONS, Extras, Interrogate
 from webui.schema.generation import ImageRef
@@ -33,7 +33,7 @@ from webui.schema.settings import PictureSettings, Settings
 from webui.services.extras_files import ExtrasFiles, Source
 from webui.services.images import ImageStore
 from webui.services.library import Library
-from webui.services.picture_folders import PictureFolders, pictures_in
+from webui.services.picture_folders import PictureFolders, bytes_of, pictures_in
 from webui.services.queue import JobQueue
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class ExtrasDesk:
     def submit(self, request: Extras | Interrogate, owner: str = "") -> Job:
         """Check the request and put it in line. Raises `WebuiError` at the wrong field; then nothing is queued."""
         if isinstance(request, Interrogate):
-            find_captioner(self._shop.models, request.model, "model")
+            find_captioner(self._shop.models, "BLIP" if request.model == "CLIP" else request.model, "model")
             self._check_picture(request.image, "image")
         else:
             self._check(request)
@@ -107,6 +107,8 @@ class ExtrasDesk:
         request = job.request
         try:
             if isinstance(request, Interrogate):
+                if request.model == "CLIP" and (missing := lacks_clip(self._shop.models, job.settings)):
+                    emit(_notice(job, missing))
                 text = engine.describe(self._shop.images.open(request.image), request.model, job.settings)
                 self._texts[job.id] = text
                 while len(self._texts) > DESCRIPTIONS:
@@ -196,7 +198,7 @@ class ExtrasDesk:
         """The pictures in their order. One alone is numbered, several keep their names."""
         if request.input_dir.strip():
             for path in pictures_in(self._shop.folders.existing(request.input_dir, "input_dir")):
-                yield Source(path.name, path.name, lambda path=path: _bytes_of(path), _caption_of(path))
+                yield Source(path.name, path.name, lambda path=path: bytes_of(path), _caption_of(path))
             return
         for entry in request.images:
             read = lambda entry=entry: self._shop.images.read(entry.image.sha256)  # noqa: E731
@@ -242,12 +244,3 @@ def _caption_of(path: Path) -> str:
         return path.with_suffix(".txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}.") from error
-
-

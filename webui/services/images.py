@@ -41,10 +41,7 @@ class ImageStore:
 
     def put(self, content: bytes) -> ImageRef:
         """Keep the bytes of a picture. Raises `RequestError` when they are none (or far too large), `StorageError` when they cannot be written."""
-        if len(content) > BYTES_LIMIT:
-            raise RequestError(f"The picture has {len(content) / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
-        width, height = _size(content)
-        ref = ImageRef(sha256=hashlib.sha256(content).hexdigest(), width=width, height=height)
+        ref = ref_of(content)
         path = self._path(ref.sha256)
         try:
             if path.exists():
@@ -66,9 +63,7 @@ class ImageStore:
     def open(self, ref: ImageRef) -> Image.Image:
         """The picture, upright: grey, RGB, or RGBA where it is transparent, 8 bits each; of an animation the first frame. Raises `NotFoundError`
         when it is not here, `RequestError` when it has another size than `ref` says."""
-        found = decode(self.read(ref.sha256))
-        _check_size(found.size, ref)
-        return found
+        return _decoded(self.read(ref.sha256), ref)
 
     def check(self, ref: ImageRef) -> None:
         """Raise what `open` would, without reading the pixels."""
@@ -86,6 +81,47 @@ class ImageStore:
 
     def _path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / f"{sha256}.bin"
+
+
+class HeldPictures:
+    """Pictures that a job read from files of the person's: in memory for as long as they are worked on, in front of the store."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self._held: dict[str, bytes] = {}
+
+    def take(self, content: bytes) -> ImageRef:
+        """Hold the bytes of a picture. Raises `RequestError` when they are none."""
+        ref = ref_of(content)
+        self._held[ref.sha256] = content
+        return ref
+
+    def open(self, ref: ImageRef) -> Image.Image:
+        """As `ImageStore.open`."""
+        content = self._held.get(ref.sha256)
+        return self._store.open(ref) if content is None else _decoded(content, ref)
+
+    def forget(self) -> None:
+        """Let go of all that is held."""
+        self._held.clear()
+
+
+def ref_of(content: bytes) -> ImageRef:
+    """How a request names this picture. All of it is read, so that a file that is cut off is refused here. Raises `RequestError`."""
+    _check_length(content)
+    width, height = _size(content)
+    return ImageRef(sha256=hashlib.sha256(content).hexdigest(), width=width, height=height)
+
+
+def _check_length(content: bytes) -> None:
+    if len(content) > BYTES_LIMIT:
+        raise RequestError(f"The picture has {len(content) / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
+
+
+def _decoded(content: bytes, ref: ImageRef) -> Image.Image:
+    found = decode(content)
+    _check_size(found.size, ref)
+    return found
 
 
 @contextmanager
@@ -108,8 +144,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 
 def decode(content: bytes) -> Image.Image:
     """A picture from its bytes, as `as_pixels` gives it. Raises `RequestError`."""
-    if len(content) > BYTES_LIMIT:
-        raise RequestError(f"The picture has {len(content) / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
+    _check_length(content)
     with _opened(content) as image:
         return as_pixels(image)
 

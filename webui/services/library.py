@@ -203,9 +203,10 @@ class Library:
         rows = self._select(_PICTURES.where(pictures.c.id == picture_id))
         return _picture(rows[0]) if rows else None
 
-    def pictures_of(self, job_id: str) -> list[PictureRecord]:
-        """The pictures of a job, in the order they were finished."""
-        return [_picture(row) for row in self._select(_PICTURES.where(pictures.c.job_id == job_id).order_by(pictures.c.id))]
+    def pictures_of(self, job_id: str, child: str = "") -> list[PictureRecord]:
+        """The pictures of a job, or of one of its children, in the order they were finished."""
+        mine = pictures.c.job_id == job_id, pictures.c.key.startswith(f"{child}/" if child else "", autoescape=True)
+        return [_picture(row) for row in self._select(_PICTURES.where(*mine).order_by(pictures.c.id))]
 
     def count_pictures(self, job_ids: Sequence[str]) -> dict[str, int]:
         """Finished pictures of each job."""

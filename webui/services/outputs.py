@@ -172,6 +172,8 @@ class Outputs:
         return draft.path, draft
 
     def _samples(self, saving: Saving, root: Path | None = None) -> Path:
+        if root is None and saving.place and saving.place.folder:
+            return saving.place.folder
         return below(root or self.folder, saving.settings.outdir_samples or saving.folders.samples)
 
     def _note_params(self, saving: Saving) -> None:

@@ -11,6 +11,7 @@ from webui.plugins.host import PluginHost
 from webui.plugins.registry import Registries
 from webui.services.events import EventBus
 from webui.services.extras import ExtrasDesk
+from webui.services.folder_batch import FolderBatches
 from webui.services.folders import Folders
 from webui.services.form_defaults import FormDefaults
 from webui.services.hashing import Hasher
@@ -51,6 +52,7 @@ class Parts:
     watcher: Watcher
     replays: Replays
     extras: ExtrasDesk
+    batches: FolderBatches
     params: Path | None = None
     """A1111's `params.txt`: the line of the last pictures, for the button ↙ above an empty prompt; None = it is not kept."""
 

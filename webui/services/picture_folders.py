@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from webui.schema.errors import RequestError
+from webui.schema.errors import RequestError, StorageError
+from webui.services.images import BYTES_LIMIT
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".jxl")
 """What is taken for a picture."""
@@ -49,7 +52,33 @@ class PictureFolders:
         return RequestError(what, field=field, hint=f"Folders below {' and '.join(str(root) for root in self.roots)} are possible.")
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files right in a folder, sorted by name; hidden ones are left out."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()]
-    return sorted(found, key=lambda path: path.name.lower())
+def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
+    """The picture files right in a folder, with `deep` also in folders below it (links are not followed), as people count: 2 before 10. Hidden ones
+    are left out."""
+    found = [path for path in (_below(folder) if deep else folder.iterdir()) if _is_picture(path)]
+    return sorted(found, key=lambda path: [natural(part) for part in path.relative_to(folder).parts])
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sorts names as people count."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name.lower())]
+
+
+def bytes_of(path: Path) -> bytes:
+    """A file whole. Raises `StorageError` when it cannot be read, or is larger than a picture may be, without reading it."""
+    try:
+        if (size := path.stat().st_size) > BYTES_LIMIT:
+            raise StorageError(f"{path.name} has {size / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}.") from error

@@ -26,7 +26,7 @@ from webui.schema.settings import MachineSettings, PictureSettings
 from webui.services.grids import Captioned
 from webui.services.library import Library
 from webui.services.outputs import Outputs
-from webui.services.sheets import Saving
+from webui.services.sheets import Place, Saving
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ class JobRun:
         earlier run of the job finished included. Raises `Cancelled`, `WebuiError`."""
         return self.begin(request, key)()
 
-    def begin(self, request: PictureRequest, key: str = "") -> Callable[[], list[PictureRecord]]:
-        """As `generate`, but back as soon as the pictures are made: what it gives waits until they are saved, on any thread, and then returns or
-        raises as `generate` does."""
+    def begin(self, request: PictureRequest, key: str = "", place: Place | None = None) -> Callable[[], list[PictureRecord]]:
+        """As `generate`, but back as soon as the pictures are made: what it gives waits until they are saved (at `place`), on any thread, and then
+        returns or raises as `generate` does."""
         self.token.raise_if_interrupted()
         count = request.batch_count * request.batch_size
         names = [f"{key}/{index}" if key else str(index) for index in range(count)]
-        done = {row.key: row for row in self._library.pictures_of(self.job.id) if not row.partial}
+        done = {row.key: row for row in self._library.pictures_of(self.job.id, key) if not row.partial}
         finished = frozenset(index for index, name in enumerate(names) if name in done)
         self._meter.begin(request)
         last: Picture | None = None
@@ -87,11 +87,11 @@ class JobRun:
         if len(finished) < count:
             tools = RunTools(
                 self.token, self._meter.report, self._preview, self.machine, settings=self._settings(request), finished=finished,
-                tell=self._tell, **self._stores,
+                tell=self.tell, **self._stores,
             )
             for picture in self._engine.generate(request, tools):
                 last = picture
-                futures.append(self._save(picture, names[picture.index]))
+                futures.append(self._save(picture, names[picture.index], place))
                 if len(futures) == 1:
                     self._outputs.note_params(Saving(self.job, "", picture))
                 failed = next((future for future in futures if future.done() and future.exception()), None)
@@ -135,7 +135,7 @@ class JobRun:
         self._meter.begin(request.revise(batch_count=1))
         report = lambda step: self._meter.report(replace(step, picture=step.picture - first, pictures=request.batch_size))  # noqa: E731
         tools = RunTools(
-            self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others, tell=self._tell, **self._stores,
+            self.token, report, self._preview, self.machine, settings=self._settings(request), finished=others, tell=self.tell, **self._stores,
         )
         made = [picture for picture in self._engine.generate(request, tools) if picture.index == index and not picture.partial]
         self.token.raise_if_interrupted()
@@ -151,14 +151,23 @@ class JobRun:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
 
-    def _tell(self, text: str) -> None:
+    def finished(self) -> list[PictureRecord]:
+        """The pictures of this job that are whole, of this run and of earlier ones."""
+        return [row for row in self._library.pictures_of(self.job.id) if not row.partial]
+
+    def pass_over(self, request: PictureRequest) -> None:
+        """One of the planned runs is not needed, or cannot be done."""
+        self._meter.end(request)
+
+    def tell(self, text: str) -> None:
+        """Say something to the person that they would not expect: a sentence."""
         log.warning("job %s: %s", self.job.id, text)
         self._emit(Notice(id=f"job {self.job.id}", level="warning", message=text))
 
-    def _save(self, picture: Picture, name: str) -> Future[PictureRecord]:
+    def _save(self, picture: Picture, name: str, place: Place | None) -> Future[PictureRecord]:
         if picture.partial:
             name = f"{name}.partial-{time.time_ns()}"
-        return self._outputs.save(Saving(self.job, name, picture), self._saved)
+        return self._outputs.save(Saving(self.job, name, picture, place), self._saved)
 
     def _saved(self, record: PictureRecord) -> None:
         self._emit(PictureSaved(picture=PictureView.of(record)))

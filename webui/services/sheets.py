@@ -45,18 +45,31 @@ class KindFolders:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the pictures of a run go instead of the folder of their kind, and what they are called instead of what the pattern says."""
+
+    folder: Path | None = None
+    name: str = ""
+
+    def name_of(self, picture: Picture) -> str:
+        """The name of one of them: with its number behind it where there are several; "" = by the pattern."""
+        count = picture.plan.request.batch_count * picture.plan.request.batch_size
+        return f"{self.name}-{picture.index + 1}" if self.name and count > 1 else self.name
+
+
+@dataclass(frozen=True)
 class Saving:
-    """What is to be saved as which child of which job."""
+    """What is to be saved as which child of which job, and where if not at the place of its kind."""
 
     job: Job
     key: str
     picture: Picture
+    place: Place | None = None
 
     @property
     def settings(self) -> PictureSettings:
         """The job's settings with the overrides of this picture's request, which a script may have made."""
         return self.job.settings_for(self.picture.plan.request)
-
 
     @property
     def folders(self) -> KindFolders:
@@ -133,6 +146,8 @@ def wants_hash(settings: PictureSettings) -> bool:
 def make_sheet(saving: Saving, root: Path, sha256: str | None, wait: bool, vae_hash: str | None = None) -> Sheet:
     """The sheet of a picture, or of a grid (key `GRID`), below `root`. With `wait` the hash of the checkpoint comes later."""
     settings = saving.settings
+    if saving.place and saving.place.name:  # whatever has this name, an original or another result, is not to be lost
+        settings = settings.revise(save_images_replace_action="Add number suffix")
     mark = _mark(saving) if wait else ""
     return Sheet(
         checkpoint=saving.picture.plan.checkpoint, label=_label(saving, root, sha256, vae_hash),
@@ -144,15 +159,15 @@ def make_sheet(saving: Saving, root: Path, sha256: str | None, wait: bool, vae_h
 
 def _label(saving: Saving, root: Path, sha256: str | None, vae_hash: str | None) -> Label:
     settings, picture = saving.settings, saving.picture
-    facts = facts_of(saving, sha256)
+    facts, place = facts_of(saving, sha256), saving.place or Place()
     samples = settings.samples_filename_pattern
     if saving.key == GRID:
         below_root, pattern = settings.grid_save_to_dirs, (samples or "[seed]") if settings.grid_extended_filename else ""
     else:
-        below_root, pattern = settings.save_to_dirs, samples or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
+        below_root, pattern = settings.save_to_dirs and not place.folder, samples or ("[seed]" if settings.save_to_dirs else "[seed]-[prompt_spaces]")
     folder = below(root, apply_pattern(settings.directories_filename_pattern or "[prompt_words]", facts)) if below_root else root
     infotext = write_infotext(picture.plan, picture.index, sha256, settings, saving.job.owner, vae_hash)
-    return Label(infotext=infotext, folder=str(folder), name=apply_pattern(pattern, facts))
+    return Label(infotext=infotext, folder=str(folder), name=place.name_of(picture) or apply_pattern(pattern, facts))
 
 
 def _mark(saving: Saving) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from webui.backend.vae_choice import vae_names
+from webui.engine.captioners import find_lists
 from webui.engine.estimators import check_depth
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
@@ -22,6 +23,7 @@ from webui.engine.prompt.styles import apply_styles
 from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Hires, ImageRef, Refiner, Txt2Img
+from webui.schema.img2img import Img2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint, Suggestions
@@ -133,7 +135,10 @@ class Studio:
 
     def check(self, request: PictureRequest) -> PictureRequest:
         """The request as it will be queued: plugins heard, checkpoint put in, names and extension parameters checked. Raises `WebuiError`."""
-        return self._resolve(self.host.revise("revise_request", "request", request))
+        request = self._resolve(self.host.revise("revise_request", "request", request))
+        if isinstance(request, Img2Img) and request.batch is not None:
+            self._parts.batches.check(request, request.batch)
+        return request
 
     def _resolve(self, request: PictureRequest) -> PictureRequest:
         self.registries.samplers.get(request.sampler, field="sampler")
@@ -300,6 +305,7 @@ class Studio:
             "samplers": list(self.registries.samplers), "schedulers": list(self.registries.schedulers),
             "vaes": vae_names(self._parts.files.files("vae")), "quicksettings": [CHECKPOINT_SETTING, *Settings.model_fields],
             "tabs": list(TAB_NAMES.values()),
+            "interrogate_lists": [each.name for each in find_lists(self._parts.folders.models)],
             "image_upscalers": [spec.name for spec in self.registries.upscalers.values() if spec.latent_mode is None],
         })
 
@@ -334,11 +340,13 @@ class Studio:
         self._parts.styles.replace(styles)
         return self.styles()
 
-    def read_metadata(self, content: bytes) -> Metadata:
-        """What a picture file or a pasted text says about how it was made, fitted to what this server has. Raises `RequestError`."""
+    def read_metadata(self, content: bytes, whole_prompts: bool = False) -> Metadata:
+        """What a picture file or a pasted text says about how it was made, fitted to what this server has. With `whole_prompts` no styles are found
+        in its prompts and taken out. Raises `RequestError`."""
         settings = self.settings()
         reading = ReadOptions(
-            settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting, settings.use_old_hires_fix_width_height,
+            "Ignore" if whole_prompts else settings.infotext_styles, settings.auto_backcompat, settings.infotext_skip_pasting,
+            settings.use_old_hires_fix_width_height,
         )
         return read_metadata(content, Known(
             samplers=self.registries.samplers.values(), schedulers=self.registries.schedulers.values(), checkpoints=self.checkpoints(),

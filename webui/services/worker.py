@@ -25,13 +25,15 @@ from webui.schema.errors import Cancelled, ErrorInfo, WebuiError
 from webui.schema.event import CatalogChanged, Event, Hashing, Working
 from webui.schema.extras import Extras, Interrogate
 from webui.schema.generation import GenerationRequest, HashCheckpoint
+from webui.schema.img2img import Img2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.machine import DeviceOptions
 from webui.schema.model_work import Convert, Merge
 from webui.schema.request import PictureRequest, Replay
 from webui.schema.settings import MachineSettings
 from webui.services.extras import ExtrasDesk
-from webui.services.images import ImageStore
+from webui.services.folder_batch import FolderBatches
+from webui.services.images import HeldPictures, ImageStore
 from webui.services.library import Library
 from webui.services.model_work import ModelWorkshop
 from webui.services.outputs import Outputs
@@ -205,13 +207,14 @@ class DeviceExecutor:
     def __init__(
         self, options: DeviceOptions, *, catalog: Catalog, registries: Registries, host: PluginHost, outputs: Outputs, library: Library,
         queue: JobQueue, machine: Callable[[], MachineSettings], default: Callable[[], str | None], images: ImageStore,
-        files: NetworkFiles | None = None, replays: Replays, extras: ExtrasDesk, models: Path | None = None,
+        files: NetworkFiles | None = None, replays: Replays, extras: ExtrasDesk, batches: FolderBatches, models: Path | None = None,
     ) -> None:
         self._options = options
         self._images = images
         self._files = files
         self._replays = replays
         self._extras = extras
+        self._batches = batches
         self._models = models
         self._catalog = catalog
         self._registries = registries
@@ -238,11 +241,14 @@ class DeviceExecutor:
             return None
         if not isinstance(request, GenerationRequest | Replay):
             raise WebuiError(f"A job of kind {request.kind} cannot run on the device.")
-        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=self._images.open)
+        held = HeldPictures(self._images)
+        run = JobRun(job, self._engine(), self._outputs, self._library, emit, cancel, self._machine(), open_image=held.open)
         if isinstance(request, Replay):
             self._replays.run(run, request)
             return None
         request = request.revise(seed=self._seed(job, request), subseed=_subseed(job, request))
+        if isinstance(request, Img2Img) and request.batch is not None:
+            return self._batches.run(run, request, request.batch, held)
         if request.script:
             script = self._registries.scripts.get(request.script, field="script")
             params = script.Params.model_validate(request.ext.get(script.id, {}))

@@ -1,6 +1,8 @@
-// Batch: many pictures with the form's values, one job each. What A1111 calls "Append png info" takes what a picture says of itself.
+// Batch: many pictures with the form's values, uploaded (one job each) or in a folder of the server (one job). What A1111 calls "Append png info" takes
+// what a picture says of itself.
 
 import { post } from './api.js';
+import { keptSource, mountFolders, source } from './batch_folders.js';
 import { button, byId, h, icon } from './dom.js';
 import { now } from './forms.js';
 import { toast } from './toast.js';
@@ -11,7 +13,8 @@ const PROPS = { prompt: 'prompt', negative_prompt: 'negative_prompt', seed: 'see
 const AT_ONCE = 4; // uploads
 
 const files = { pictures: [], masks: [] };
-let parts, working = false;
+const SOURCES = { upload: 'img2img_batch_upload_tab', folder: 'img2img_batch_from_dir_tab' }; // A1111's ids
+let parts, from = source(), working = false;
 
 const stem = (file) => file.name.replace(/\.[^.]+$/, '').toLowerCase();
 // A picture's mask: the one of its name, or the only one there is. A1111's rule.
@@ -27,13 +30,16 @@ export function mountBatch() {
   };
   const props = Object.keys(PROPS).map((name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', 'data-prop': name, checked: true }), h('span', { text: t(PROPS[name]) })));
   parts = { pictures: zone('pictures'), masks: zone('masks'), info: h('input', { type: 'checkbox', id: 'img2img_batch_use_png_info', onchange: draw }), status: h('p', { class: 'said', role: 'status' }), props: h('div', { class: 'knobs' }, ...props) };
-  parts.all = h('div', { class: 'batch', id: 'img2img_batch' }, h('div', { class: 'zones' }, parts.pictures.element, parts.masks.element), h('label', { class: 'check' }, parts.info, h('span', { text: t('batch_info') })), parts.props, parts.status);
-  // Before Gradio hears of it: in this mode Generate puts one job in line for each picture.
+  parts.folders = mountFolders();
+  parts.zones = h('div', { class: 'zones' }, parts.pictures.element, parts.masks.element);
+  parts.sources = h('div', { class: 'modes', role: 'tablist', id: 'img2img_batch_source', 'aria-label': t('batch_source') }, ...Object.entries(SOURCES).map(([name, id]) => h('button', { type: 'button', role: 'tab', id, 'data-source': name, text: t(`batch_from_${name}`), onclick: () => { from = name; keptSource(name); draw(); } })));
+  parts.all = h('div', { class: 'batch', id: 'img2img_batch' }, parts.sources, parts.zones, parts.folders.element, h('label', { class: 'check' }, parts.info, h('span', { text: t('batch_info') })), parts.props, parts.folders.info, parts.status);
+  // Before Gradio hears of it: in this mode Generate is ours.
   document.addEventListener('click', (event) => {
     if (document.body.dataset.mode !== 'batch' || !event.target.closest?.('#img2img_generate')) return;
     event.preventDefault();
     event.stopPropagation();
-    run();
+    (from === 'folder' ? runFolder : run)();
   }, true);
   draw();
   return parts.all;
@@ -49,9 +55,17 @@ function draw() {
     const names = files[name].map((file) => file.name);
     parts[name].list.textContent = names.length ? `${names.length}: ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}` : t(`batch_${name}_none`);
   }
+  const folder = from === 'folder';
+  for (const tab of parts.sources.children) tab.setAttribute('aria-selected', String(tab.dataset.source === from));
+  parts.zones.hidden = folder;
+  parts.folders.element.hidden = !folder;
+  if (folder && parts.all.isConnected) parts.folders.open();
   parts.props.hidden = !parts.info.checked;
-  parts.status.textContent = files.pictures.length ? t('batch_ready', { n: files.pictures.length }) : '';
+  parts.folders.info.hidden = !folder || !parts.info.checked;
+  parts.status.textContent = !folder && files.pictures.length ? t('batch_ready', { n: files.pictures.length }) : '';
 }
+
+const wanted = () => [...parts.props.querySelectorAll('[data-prop]')].filter((box) => box.checked).map((box) => box.dataset.prop);
 
 // The form's values as a request; what belongs to a script goes under `ext`.
 function requestOf(values) {
@@ -62,8 +76,9 @@ function requestOf(values) {
 
 async function told(picture, request) {
   if (!parts.info.checked) return {};
-  const { values } = await post('png-info', picture), wanted = [...parts.props.querySelectorAll('[data-prop]')].filter((box) => box.checked).map((box) => box.dataset.prop);
-  const found = Object.fromEntries(wanted.filter((name) => name in values).map((name) => [name, values[name]]));
+  const { values } = await post('png-info', picture);
+  const found = Object.fromEntries(wanted().filter((name) => name in values).map((name) => [name, values[name]]));
+  if ('prompt' in found && values.styles) found.styles = [...request.styles || [], ...values.styles]; // they were taken out of the prompts
   for (const name of ['prompt', 'negative_prompt']) if (found[name] && request[name]) found[name] = `${request[name]} ${found[name]}`; // appended, as in A1111
   return found;
 }
@@ -89,5 +104,22 @@ async function run() {
   } catch (error) {
     if (error.info) easel.answered({ errors: [error.info] }, 'img2img');
     else toast({ message: String(error) }, 'error');
+  } finally { working = false; }
+}
+
+async function runFolder() {
+  if (working) return;
+  parts.folders.clear();
+  const folders = parts.folders.values();
+  if (!folders.input_dir) return void parts.folders.show({ field: 'batch.input_dir', message: t('batch_no_folder') });
+  working = true;
+  try {
+    const batch = { ...folders, use_png_info: parts.info.checked, png_info_props: wanted() };
+    const request = { ...requestOf(await now('img2img')), mode: 'img2img', image: null, mask: null, colour: null, batch };
+    easel.answered(await post('jobs', request), 'img2img');
+  } catch (error) {
+    const told = error.info?.errors || [error.info || { message: String(error) }], ours = (one) => one.field?.startsWith('batch.');
+    easel.answered({ errors: told.filter((one) => !ours(one)) }, 'img2img');
+    told.filter(ours).forEach(parts.folders.show);
   } finally { working = false; }
 }

@@ -1,4 +1,4 @@
-// A picture in words: 📎 (BLIP) and 📦 (tags). Knows neither where the picture comes from nor where the words go; who has the buttons says so.
+// A picture in words: 📎 (BLIP and CLIP) and 📦 (tags). Knows neither where the picture comes from nor where the words go; who has the buttons says so.
 
 import { post } from './api.js';
 import { byId, icon } from './dom.js';
@@ -21,7 +21,7 @@ function finish(id, act) {
   if (wait) act(wait);
 }
 
-// The words for a stored picture (`{sha256, width, height}`), or null when the job was stopped. `model`: `BLIP` or `Deepbooru`.
+// The words for a stored picture (`{sha256, width, height}`), or null when the job was stopped. `model`: `CLIP`, `BLIP` or `Deepbooru`.
 export async function interrogate(image, model) {
   const { id } = await post('interrogate', { image, model });
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
@@ -29,7 +29,7 @@ export async function interrogate(image, model) {
 
 // Wires A1111's two buttons: `picture()` gives a stored picture or null (or a promise of it), `write(text)` takes the words.
 export function mountInterrogate({ picture, write }) {
-  for (const [id, model] of [['interrogate', 'BLIP'], ['deepbooru', 'Deepbooru']]) {
+  for (const [id, model] of [['interrogate', 'CLIP'], ['deepbooru', 'Deepbooru']]) {
     const face = byId(id);
     if (!face) continue;
     face.replaceChildren(icon(id === 'interrogate' ? 'clip' : 'box'));
