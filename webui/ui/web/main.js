@@ -39,12 +39,12 @@ function start() {
   mountQuicksettings();
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
-  mountExtrasTarget();
   mountSettings();
   applyPageSettings();
   offerOldForm();
   mountPaste();
   mountPictures();
+  mountExtrasTarget();
   mountExamples();
   mountModelDefaults();
   byId('easel_tools').replaceChildren(mountQueue(), theme);
