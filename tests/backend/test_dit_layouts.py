@@ -76,6 +76,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def plain(case: Case) -> dict[str, Any]:
+    return load_plain(case)
+
+
+def load_plain(case: Case) -> dict[str, Any]:
     """diffusers' and transformers' own loaders; nothing of ours but the weights."""
     transformer = FluxTransformer2DModel if case.flux else SD3Transformer2DModel
     found: dict[str, Any] = {
@@ -153,6 +157,21 @@ def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
 
 def test_a_single_file(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
     compare(load(write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)), plain, case.flux)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sd3-medium", "flux-dev"])
+def test_published_widths(kind: str, tmp_path: Path) -> None:
+    """One block of each kind, about 1 GB of Flux: the single file, whose transformer diffusers' own converter takes."""
+    path = write_file(tmp_path / "whole.safetensors", kind, 3, random_tensor, wide=True)
+    wide = Case(kind, write_folder(tmp_path / "folder", kind, 3, random_tensor, wide=True))
+    plain = load_plain(wide)
+    start = "model.diffusion_model."
+    own = {name[len(start) :]: value for name, value in load_file(path).items() if name.startswith(start)}
+    convert = convert_flux_transformer_checkpoint_to_diffusers if wide.flux else convert_sd3_transformer_checkpoint_to_diffusers
+    plain["transformer"].load_state_dict({name: value.float() for name, value in convert(own).items()})
+    del own
+    compare(load(path), plain, wide.flux)
 
 
 def test_a_transformer_alone_with_the_others_from_their_folders(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
