@@ -44,6 +44,12 @@ def test_a_request_becomes_a_picture_with_its_story(server: Server) -> None:
     assert [picture["seed"] for picture in page["pictures"]] == [7, 8]
 
 
+def test_the_event_stream_is_not_packed_and_speaks_at_once(server: Server) -> None:
+    with httpx.stream("GET", f"{server.url}/api/v1/events", headers={"Accept-Encoding": "gzip"}, timeout=10) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream") and "content-encoding" not in answer.headers
+        assert next(answer.iter_raw()).startswith(b"data: {")
+
+
 def test_the_same_request_gives_the_same_bytes(server: Server) -> None:
     pages = [server.wait(server.submit(seed=3)) for _ in range(2)]
     files = [next((server.data / "outputs").rglob(page["pictures"][0]["name"])) for page in pages]

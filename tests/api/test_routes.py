@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from webui.api.server import make_api
 from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
 from webui.schema.model import Suggestions
@@ -282,6 +283,22 @@ def test_only_the_page_s_own_files_are_served(client: TestClient, path: str) -> 
     assert client.get(path).status_code == 404
     kind = client.get("/web/main.js").headers["content-type"]
     assert kind.startswith(("text/javascript", "application/javascript"))  # Gradio, once it is imported, says the latter
+
+
+def test_the_canvas_is_small_and_travels_packed(studio: Studio) -> None:
+    web = Path(__file__).resolve().parents[2] / "webui" / "ui" / "web"
+    client, parts = TestClient(make_api(studio, web)), ("", "_paper", "_view", "_store", "_png", "_batch")
+    assert sum((web / f"canvas{part}.js").stat().st_size for part in parts[:3]) <= 48_500
+    travelled = 0
+    for part in parts:
+        with client.stream("GET", f"/web/canvas{part}.js", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip" and answer.headers["cache-control"] == "no-cache"
+            travelled += len(b"".join(answer.iter_raw()))
+    assert travelled <= 24_000
+    known = client.get("/web/canvas.js", headers={"If-None-Match": answer.headers["etag"]})
+    assert known.status_code == 200  # of another file
+    again = client.get("/web/canvas.js", headers={"If-None-Match": known.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
 
 
 def test_a_mistake_of_ours_is_one_sentence(client: TestClient, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,10 @@ def test_a_reload_brings_picture_strokes_and_mode_back(open_page: Open, server: 
 
 def test_fill_lasso_rectangle_and_what_is_done_to_a_mask(open_page: Open, server: Server) -> None:
     page = open_canvas(open_page())
+    colour = "document.getElementById('canvas_rect').matches('[aria-pressed=true]') && getComputedStyle(canvas_rect).backgroundColor"
+    assert page.evaluate(colour) is False
     page.click("#canvas_rect")
+    assert page.evaluate(colour) != "rgba(0, 0, 0, 0)"  # one sees which tool is chosen
     drag(page, (20, 20), (80, 80))
     assert covered(server, page, (50, 50), (21, 21), (90, 50)) == [255, 255, 0]
     page.click("#canvas_invert")
@@ -207,6 +210,8 @@ def test_the_frame_pulled_beyond_the_picture_gives_room_and_mask(open_page: Open
     page.click("#canvas_out")
     drag(page, (198, 60), (262, 60))
     expect(page.locator("#img2img_canvas .status")).to_contain_text("264 × 120")
+    expect(page.locator("#img2img_width input[type=number]")).to_have_value("672")  # 512 for 200 pixels before: as large as it was, not squeezed
+    expect(page.locator("#img2img_height input[type=number]")).to_have_value("512")
     content = sent(page)
     assert content["mode"] == "inpaint"
     whole = picture(server, content["image"]).convert("RGBA")
@@ -219,6 +224,7 @@ def test_the_frame_pulled_beyond_the_picture_gives_room_and_mask(open_page: Open
     page.click("#canvas_undo")
     expect(page.locator("#img2img_canvas .status")).to_contain_text("200 × 120")
     assert sent(page)["mask"] is None and sent(page)["image"]["width"] == 200
+    expect(page.locator("#img2img_width input[type=number]")).to_have_value("512")
 
 
 def test_only_masked_shows_its_frame_and_size_follows_the_picture(open_page: Open) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import mimetypes
 from pathlib import Path
 
-from fastapi import FastAPI
-from fastapi.responses import FileResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.exceptions import HTTPException
+from fastapi.responses import Response
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
 
 from webui import __version__
 from webui.api.errors import answer_errors
@@ -25,13 +28,16 @@ def make_api(studio: Studio, web: Path) -> FastAPI:
     answer_errors(app)
     app.include_router(make_router(studio))
     app.include_router(make_interrogate(studio))
-    root = web.resolve()
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # text only: pictures and event streams pass as they are
+    files = StaticFiles(directory=web)
 
     @app.get("/web/{path:path}", include_in_schema=False)
-    def web_file(path: str) -> Response:
-        file = (root / path).resolve()
-        if not file.is_relative_to(root) or not file.is_file():
-            raise NotFoundError(f"There is no file {path[:80]}.")
-        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+    async def web_file(path: str, request: Request) -> Response:
+        try:
+            answer = await files.get_response(path, request.scope)  # 304 for what the browser has
+        except HTTPException as error:
+            raise NotFoundError(f"There is no file {path[:80]}.") from error
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
     return app

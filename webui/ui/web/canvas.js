@@ -2,25 +2,30 @@
 
 import { mountBatch } from './canvas_batch.js';
 import { Keeper, decode } from './canvas_store.js';
-import { Paper } from './canvas_paper.js';
+import { Paper, around, surface } from './canvas_paper.js';
 import { View } from './canvas_view.js';
-import { addIcons, button, byId, h, icon } from './dom.js';
-import { change, forms, onFill, provide, valueOf } from './forms.js';
+import { addIcons, button, byId, h, icon, setRange } from './dom.js';
+import { change, onFill, provide, valueOf } from './forms.js';
 import { mountInterrogate } from './interrogate.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
 const { easel } = window;
-const TAB = 'img2img', PIXELS = 100e6;
-// Mode: the id of its chip (A1111's), the layer that is painted on, the layers that count.
-const MODES = {
-  img2img: ['img2img_img2img_tab', null, []], sketch: ['img2img_img2img_sketch_tab', 'colour', ['colour']], inpaint: ['img2img_inpaint_tab', 'mask', ['mask']],
-  inpaint_sketch: ['img2img_inpaint_sketch_tab', 'colour', ['colour']], inpaint_upload: ['img2img_inpaint_upload_tab', 'mask', ['mask']],
-  batch: ['img2img_batch_tab', null, []],
-};
-// Tool: its icon and its key.
-const TOOLS = { brush: ['brush', 'b'], erase: ['eraser', 'e'], fill: ['bucket', 'g'], lasso: ['lasso', 'l'], rect: ['rect', 'm'], pick: ['picker', 'i'], hand: ['hand', 'h'], frame: ['expand', 'x'] };
+const TAB = 'img2img', PIXELS = 100e6, SIDE = 8192;
+// Mode → the layer that is painted on; the other one stays as it is and is not sent.
+const MODES = { img2img: null, sketch: 'colour', inpaint: 'mask', inpaint_sketch: 'colour', inpaint_upload: 'mask', batch: null };
 const RANGES = { size: [1, 512], softness: [0, 100], opacity: [1, 100] };
+const SIDES = ['left', 'top', 'right', 'bottom'];
+// The toolbar: name, icon, keys (the first is shown), what it does; without that it is a tool. An empty one is a line between groups.
+const BUTTONS = [
+  ['replace', 'open', ['ctrl+o'], () => parts.file.click()],
+  ['brush', 'brush', ['b']], ['erase', 'eraser', ['e']], ['fill', 'bucket', ['g']], ['lasso', 'lasso', ['l']], ['rect', 'rect', ['m']], ['pick', 'picker', ['i']], ['hand', 'hand', ['h']], ['frame', 'expand', ['x']], [],
+  ['undo', 'undo', ['ctrl+z'], () => paper.undo()], ['redo', 'redo', ['ctrl+shift+z', 'ctrl+y'], () => paper.redo()], [],
+  ['out', 'minus', ['-'], () => view.zoom(0.8)], ['in', 'plus', ['+', '='], () => view.zoom(1.25)], ['fit', 'fit', ['0', 'r'], () => view.fit()], ['full', 'full', ['s'], () => full()],
+];
+const hold = () => { view.held = true; draw(); };
+// Keys without a button. Arrows are the sheet's own.
+const KEYS = { '[': () => resize(-1), q: () => resize(-1), ']': () => resize(1), w: () => resize(1), f: hold, ' ': hold, arrowleft: () => view.pan(40, 0), arrowright: () => view.pan(-40, 0), arrowup: () => view.pan(0, 40), arrowdown: () => view.pan(0, -40) };
 
 addIcons({
   eraser: 'M9 19h11M4 14l9-9 7 7-7 7H9z M8.5 9.5l7 7', bucket: 'M5 12l7-7 7 7-7 7zM10 3l2 2M20 15c1.4 2 1.4 4 0 4s-1.4-2 0-4z',
@@ -36,28 +41,30 @@ const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity:
 const choose = (values) => { Object.assign(chosen, values); try { localStorage.setItem('easel.canvas', JSON.stringify(chosen)); } catch { /* the page works without it */ } draw(); };
 const complain = (error) => toast(error.info ?? { message: String(error.message || error) }, 'error');
 const say = (path) => valueOf(TAB, path);
+const layer = () => MODES[chosen.mode];
+const ink = () => (layer() === 'mask' ? '#ffffff' : chosen.colour);
 
-let parts, paper, view, keeper, extent = null, ctrl = false;
+let parts, paper, view, keeper, ctrl = false;
+let extent; // of what is painted; undefined: not looked at since it changed
 
 export async function mountCanvas() {
   paper = new Paper(onChange);
   keeper = new Keeper(TAB, (part) => paper.file(part));
   build();
   view = new View(paper, parts.sheet, parts.canvas, look, {
-    moved: status, hover, click, shape, stroke: onStroke, control: () => ctrl, resize,
-    pulled: (sides) => { parts.sides.forEach((box, index) => { box.value = sides[index]; }); status(); }, extend: (sides) => extend(sides),
+    moved: status, hover, click, shape, extend, resize, stroke: onStroke, control: () => ctrl, pulled: (sides) => sides.forEach((side, index) => { parts.sides[index].value = side; }),
   });
   easel.sizeOfPicture = sizeOfPicture;
   provide(TAB, fields);
   onFill(taken);
   mountInterrogate({ picture: () => (paper.doc ? keeper.ref('picture') : null), write: (text) => change({ prompt: text }, TAB) });
   document.addEventListener('keydown', onKey, true);
-  document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if (event.key === ' ' || event.key.toLowerCase() === 'f') { view.held = false; draw(); } });
+  document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f', 'F'].includes(event.key)) { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
-  document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) { draw(); view.draw(); } });
+  document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) draw(); });
   draw();
   const before = await keeper.load();
-  if (before?.picture && !paper.doc) await restore(before).catch(complain);
+  if (before?.picture && !paper.doc) await lay(before).then(() => keeper.took(before), complain); // what was on the sheet when the page was left
   parts.sheet.dataset.ready = '';
 }
 
@@ -67,150 +74,114 @@ export const inspect = () => {
   return { left: left + x, top: top + y, scale, width: paper.width, height: paper.height, sent: keeper.sent, frames, steps: paper.done.length, mode: chosen.mode };
 };
 
-// What was on the sheet when the page was left.
-async function restore({ picture, colour, mask }) {
-  const files = { picture, colour, mask }, images = {};
-  for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob);
-  paper.open(images.picture, picture);
-  if (images.colour) paper.layer('colour').drawImage(images.colour, 0, 0);
-  if (images.mask) paper.layer('mask').putImageData(paper.maskOf(images.mask), 0, 0);
-  for (const [part, blob] of Object.entries(files)) keeper.files[part] = { version: keeper.versions[part] || 0, blob };
-  keeper.saved = { ...keeper.versions };
-  onChange('mask', true);
+// ---- for the form and for other parts of the page
+
+// Files onto the sheet: a picture, and what lies on it. What was there can be taken back.
+async function lay(files) {
+  const images = {};
+  for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
+  const { width, height } = images.picture;
+  if (width * height > PIXELS) throw new Error(t('canvas_too_large', { width, height }));
+  paper.open(images.picture, files.picture, images);
   view.fit();
 }
 
-// ---- for the form and for other parts of the page
-
-// A picture comes in: from a file, the clipboard, the gallery. What was there can be taken back.
+// A picture comes in: from a file, the clipboard, the gallery.
 export async function openPicture(blob, mode = chosen.mode) {
-  try {
-    const picture = await decode(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
-    if (picture.width * picture.height > PIXELS) throw new Error(t('canvas_too_large', { width: picture.width, height: picture.height }));
-    paper.open(picture, blob);
-    choose({ mode: mode === 'batch' ? 'img2img' : mode });
-    view.fit();
-  } catch (error) { complain(error); }
+  await lay({ picture: blob }).then(() => choose({ mode: mode === 'batch' ? 'img2img' : mode }), complain);
 }
-
-const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
+  const sent = { mode: chosen.mode === 'batch' ? 'img2img' : chosen.mode, image: null, colour: null, mask: null };
+  if (!paper.doc) return sent;
   try {
     await paper.busy; // an undo that is under way
-    const [, , shows] = MODES[chosen.mode], of = (part) => (paper.doc && (part === 'picture' || shows.includes(part)) ? keeper.ref(part) : null);
-    const [image, colour, mask] = await Promise.all(['picture', 'colour', 'mask'].map(of));
-    return { mode: sentMode(), image, colour, mask };
-  } catch (error) {
-    complain(error);
-    return { mode: sentMode(), image: null, colour: null, mask: null };
-  }
+    const wanted = { image: 'picture', ...layer() && { [layer()]: layer() } };
+    await Promise.all(Object.entries(wanted).map(async ([name, part]) => { sent[name] = await keeper.ref(part); }));
+  } catch (error) { complain(error); }
+  return sent;
 }
 
 // The form was filled: by the parameters of another picture, or by undo.
-async function taken(tab, values) {
+async function taken(tab, { mode, image: picture, colour, mask }) {
   if (tab !== TAB) return;
-  if (values.mode in MODES) choose({ mode: values.mode });
-  if (!values.image || values.image.sha256 === keeper.refs.picture?.ref.sha256) return;
-  const load = async (ref) => (ref ? decode(await (await fetch(`api/v1/images/${ref.sha256}`)).blob()) : null);
-  try {
-    const [picture, colour, mask] = await Promise.all([values.image, values.colour, values.mask].map(load));
-    paper.open(picture, null);
-    if (colour) paper.layer('colour').drawImage(colour, 0, 0);
-    if (mask) paper.takeMask(mask);
-    view.fit();
-  } catch { toast({ message: t('canvas_gone') }, 'error'); }
+  if (mode in MODES) choose({ mode });
+  if (!picture || picture.sha256 === keeper.refs.picture?.ref.sha256) return;
+  const load = async ([part, ref]) => [part, ref && await (await fetch(`api/v1/images/${ref.sha256}`)).blob()];
+  try { await lay(Object.fromEntries(await Promise.all(Object.entries({ picture, colour, mask }).map(load)))); } catch { toast({ message: t('canvas_gone') }, 'error'); }
 }
 
-async function sizeOfPicture() {
-  if (!paper.doc) return void toast({ message: t('canvas_empty') });
-  const near = (side) => Math.min(8192, Math.max(64, Math.round(side / 8) * 8));
-  change({ width: near(paper.width), height: near(paper.height) }, TAB);
+function sizeOfPicture() {
+  if (paper.doc) sizeTo(paper.width, paper.height);
+  else toast({ message: t('canvas_empty') });
+}
+
+function sizeTo(width, height) {
+  const near = (side) => Math.min(SIDE, Math.max(64, Math.round(side / 8) * 8));
+  change({ width: near(width), height: near(height) }, TAB);
 }
 
 // ---- what is seen
 
 function look() {
-  const [, layer, shows] = MODES[chosen.mode];
-  const [red, green, blue] = chosen.colour.match(/\w\w/g).map((part) => parseInt(part, 16));
+  const { tool, size, softness, opacity, pressure, blur } = chosen;
   return {
-    tool: chosen.tool, layer, shows, size: chosen.size, softness: chosen.softness / 100, opacity: chosen.opacity / 100, pressure: chosen.pressure,
-    colour: `rgb(${red} ${green} ${blue})`, tint: getComputedStyle(parts.sheet).getPropertyValue('--mask'), blur: chosen.blur && say('mask_blur'), frame: onlyMasked(),
+    tool, layer: layer(), size, softness: softness / 100, opacity: opacity / 100, pressure, colour: ink(),
+    tint: getComputedStyle(parts.sheet).getPropertyValue('--mask'), blur: blur && say('mask_blur'), frame: onlyMasked(),
   };
 }
+
+// What the form makes of the picture: [width, height].
+const result = () => { const by = say('resize_by'); return by ? [Math.round(paper.width * by), Math.round(paper.height * by)] : [say('width'), say('height')]; };
+
+const framed = () => paper.doc && chosen.mode.startsWith('inpaint') && say('inpaint_full_res') && !say('inpainting_mask_invert');
 
 // The part that is worked on with "only masked": around the mask, with the padding, in the shape of the result. A1111's rule.
 function onlyMasked() {
-  const box = chosen.mode.startsWith('inpaint') && say('inpaint_full_res') && !say('inpainting_mask_invert') && extent;
+  const box = framed() && (extent = extent === undefined ? paper.extent(layer()) : extent);
   if (!box) return null;
-  const pad = say('inpaint_full_res_padding') + Math.round(say('mask_blur') * 2), by = say('resize_by');
-  const [W, H] = by ? [paper.width * by, paper.height * by] : [say('width'), say('height')];
-  let [left, top, right, bottom] = [Math.max(0, box[0] - pad), Math.max(0, box[1] - pad), Math.min(paper.width, box[0] + box[2] + pad), Math.min(paper.height, box[1] + box[3] + pad)];
-  const widen = (low, high, most, wanted) => {
-    const more = Math.floor(wanted - (high - low));
-    let [from, to] = [low - Math.floor(more / 2), high + more - Math.floor(more / 2)];
-    if (to > most) [from, to] = [from - (to - most), most];
-    if (from < 0) [from, to] = [0, to - from];
-    return [from, Math.min(to, most)];
+  const pad = say('inpaint_full_res_padding') + Math.round(say('mask_blur') * 2), [W, H] = result();
+  const [x, y, width, height] = paper.clip([box[0] - pad, box[1] - pad, box[2] + 2 * pad, box[3] + 2 * pad]);
+  const widen = (low, size, most, wanted) => {
+    const more = Math.floor(wanted - size), whole = Math.min(most, size + more);
+    return [Math.min(Math.max(0, low - Math.floor(more / 2)), most - whole), whole];
   };
-  if ((right - left) / (bottom - top) > W / H) [top, bottom] = widen(top, bottom, paper.height, (right - left) * H / W);
-  else [left, right] = widen(left, right, paper.width, (bottom - top) * W / H);
-  return [left, top, right - left, bottom - top];
+  const wide = width / height > W / H, [left, across] = wide ? [x, width] : widen(x, width, paper.width, height * W / H), [top, down] = wide ? widen(y, height, paper.height, width * H / W) : [y, height];
+  return [left, top, across, down];
 }
 
-function onChange(part, quiet) {
-  if (part === 'steps') return draw();
-  if (!quiet) keeper.changed(part);
-  const masking = chosen.mode === 'inpaint_sketch' ? 'colour' : 'mask';
-  if (part === masking || part === 'picture') extent = paper.extent(masking);
-  if (view) view.opaque = paper.doc?.blob?.type === 'image/jpeg';
-  if (view) view.draw();
+function onChange(part) {
+  if (part !== 'steps') keeper.changed(part);
+  if (part === 'picture' && paper.doc.form) sizeTo(...paper.doc.form);
   draw();
 }
 
-function onStroke(gesture) {
-  if (gesture.erase || !gesture.box) return;
-  const grown = paper.clip(gesture.box);
-  if (grown && say('inpaint_full_res')) { extent = extent ? [Math.min(extent[0], grown[0]), Math.min(extent[1], grown[1]), Math.max(extent[0] + extent[2], grown[0] + grown[2]) - Math.min(extent[0], grown[0]), Math.max(extent[1] + extent[3], grown[1] + grown[3]) - Math.min(extent[1], grown[1])] : grown; view.draw(); }
+// The frame grows with the stroke.
+function onStroke({ box, erase }) {
+  if (erase || !framed()) return;
+  extent = around(extent, paper.clip(box));
+  view.draw();
 }
 
 function hover(spot, scale) {
-  const [, layer] = MODES[chosen.mode], seen = spot && paper.doc && layer && ['brush', 'erase'].includes(chosen.tool) && !view.held;
+  const seen = spot && paper.doc && layer() && ['brush', 'erase'].includes(chosen.tool) && !view.held, size = Math.max(3, chosen.size * scale);
   parts.ring.hidden = !seen;
-  if (!seen) return;
-  const size = Math.max(3, chosen.size * scale);
-  Object.assign(parts.ring.style, { width: `${size}px`, height: `${size}px`, transform: `translate(${spot[0] - size / 2}px, ${spot[1] - size / 2}px)` });
+  if (seen) Object.assign(parts.ring.style, { width: `${size}px`, height: `${size}px`, transform: `translate(${spot[0] - size / 2}px, ${spot[1] - size / 2}px)` });
 }
 
 // ---- what the tools do
 
-const ink = () => (MODES[chosen.mode][1] === 'mask' ? 'rgb(255 255 255)' : chosen.colour);
-
 function click(tool, [x, y]) {
-  if (tool === 'pick') {
-    const inside = paper.clip([x, y, 1, 1]);
-    if (!inside) return;
-    const [red, green, blue] = paper.visible().getImageData(inside[0], inside[1], 1, 1).data;
-    choose({ colour: `#${[red, green, blue].map((part) => part.toString(16).padStart(2, '0')).join('')}`, tool: 'brush' });
-  }
-  if (tool === 'fill') {
-    paper.flood(MODES[chosen.mode][1], x, y, (context, form, [left, top]) => {
-      const shade = form.getContext('2d');
-      shade.globalCompositeOperation = 'source-in';
-      shade.fillStyle = ink();
-      shade.fillRect(0, 0, form.width, form.height);
-      context.globalAlpha = chosen.opacity / 100;
-      context.drawImage(form, left, top);
-    });
-  }
+  const spot = paper.clip([x, y, 1, 1]);
+  if (tool === 'pick' && spot) choose({ colour: `#${[...paper.visible().getImageData(spot[0], spot[1], 1, 1).data.slice(0, 3)].map((part) => part.toString(16).padStart(2, '0')).join('')}`, tool: 'brush' });
+  if (tool === 'fill') paper.flood(layer(), x, y, look());
 }
 
 function shape(spots, erase) {
-  const path = new Path2D(), xs = spots.map(([x]) => x), ys = spots.map(([, y]) => y);
-  spots.forEach(([x, y]) => path.lineTo(x, y));
-  path.closePath();
-  paper.edit(MODES[chosen.mode][1], [Math.min(...xs) - 1, Math.min(...ys) - 1, Math.max(...xs) - Math.min(...xs) + 2, Math.max(...ys) - Math.min(...ys) + 2], (context) => {
+  const path = new Path2D(), [xs, ys] = [0, 1].map((axis) => spots.map((spot) => spot[axis])), x = Math.min(...xs) - 1, y = Math.min(...ys) - 1;
+  spots.forEach((spot) => path.lineTo(...spot));
+  paper.edit(layer(), [x, y, Math.max(...xs) - x + 1, Math.max(...ys) - y + 1], (context) => {
     context.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
     context.globalAlpha = chosen.opacity / 100;
     context.fillStyle = ink();
@@ -218,21 +189,27 @@ function shape(spots, erase) {
   });
 }
 
-function extend(sides) {
-  const [left, top, right, bottom] = sides.map((side) => Math.max(0, Math.round(side)));
-  if (!left && !top && !right && !bottom) return;
-  if (Math.max(paper.width + left + right, paper.height + top + bottom) > 8192) return void toast({ message: t('canvas_too_large', { width: paper.width + left + right, height: paper.height + top + bottom }) }, 'error');
-  paper.extend(left, top, right, bottom);
+function extend(wanted) {
+  const sides = wanted.map((side) => Math.max(0, Math.round(side))), [left, top, right, bottom] = sides, width = paper.width + left + right, height = paper.height + top + bottom;
+  if (!sides.some(Boolean)) return;
+  if (Math.max(width, height) > SIDE) return void complain(new Error(t('canvas_too_large', { width, height })));
+  const before = paper.doc, form = [say('width'), say('height')];
+  paper.extend(...sides);
+  if (!say('resize_by')) { // what is there stays as large in the result as it was, and comes back with an undo
+    before.form = form;
+    paper.doc.form = [form[0] * width / before.width, form[1] * height / before.height];
+    sizeTo(...paper.doc.form);
+  }
   parts.sides.forEach((box) => { box.value = 0; });
   choose({ mode: chosen.mode === 'inpaint_upload' ? chosen.mode : 'inpaint' });
   view.fit(0.85);
-  toast({ message: t('canvas_extended', { width: paper.width, height: paper.height }), action: { label: t('undo'), act: () => paper.undo() } });
+  toast({ message: t('canvas_extended', { width, height }), action: { label: t('undo'), act: () => paper.undo() } });
 }
 
 const resize = (by) => choose({ size: Math.min(512, Math.max(1, Math.round(by > 0 ? Math.max(chosen.size + 1, chosen.size * 1.15) : Math.min(chosen.size - 1, chosen.size / 1.15)))) });
 
 function blank() {
-  const context = Object.assign(document.createElement('canvas'), { width: say('width'), height: say('height') }).getContext('2d');
+  const context = surface(say('width'), say('height'));
   context.fillStyle = '#fff';
   context.fillRect(0, 0, context.canvas.width, context.canvas.height);
   paper.open(context.canvas, null);
@@ -241,11 +218,10 @@ function blank() {
 }
 
 async function loadMask(file) {
-  try {
-    const picture = await decode(file).catch(() => { throw new Error(t('canvas_unreadable')); });
-    if (picture.width !== paper.width || picture.height !== paper.height) toast({ message: t('canvas_mask_stretched', { from: `${picture.width}×${picture.height}`, to: `${paper.width}×${paper.height}` }) });
-    paper.takeMask(picture);
-  } catch (error) { complain(error); }
+  const mask = await decode(file).catch(() => complain(new Error(t('canvas_unreadable')))), size = ({ width, height }) => `${width}×${height}`;
+  if (!mask) return;
+  if (size(mask) !== size(paper)) toast({ message: t('canvas_mask_stretched', { from: size(mask), to: size(paper) }) });
+  paper.takeMask(mask);
 }
 
 // ---- keys, clipboard, drop
@@ -253,43 +229,35 @@ async function loadMask(file) {
 function full(on = !parts.all.classList.contains('full')) {
   parts.all.classList.toggle('full', on);
   document.body.classList.toggle('canvas-full', on);
-  parts.fullscreen.setAttribute('aria-pressed', String(on));
+  byId('canvas_full').setAttribute('aria-pressed', String(on));
   requestAnimationFrame(() => view.fit());
 }
 
+const busy = () => easel.tab !== TAB || document.querySelector('dialog[open]');
+
 function onKey(event) {
   ctrl = event.ctrlKey || event.key === 'Control';
-  if (easel.tab !== TAB || document.querySelector('dialog[open]') || event.target.closest?.('textarea, select, input:not([type=range], [type=checkbox], [type=color])')) return;
-  const here = parts.all.contains(document.activeElement) || parts.all.matches(':hover, .full'), key = event.key.toLowerCase();
-  const act = here && keyed(event, key);
+  if (busy() || event.altKey || event.target.closest?.('textarea, select, input:not([type=range], [type=checkbox], [type=color])')) return;
+  const act = parts.all.contains(document.activeElement) || parts.all.matches(':hover, .full') ? actOf(event) : null;
   if (!act) return;
   event.preventDefault();
   event.stopPropagation();
   act();
 }
 
-function keyed(event, key) {
-  if (event.altKey) return null;
-  if (event.ctrlKey || event.metaKey) {
-    if (key === 'z' && !event.shiftKey) return paper.done.length ? () => paper.undo() : null;
-    if (key === 'y' || key === 'z') return paper.undone.length ? () => paper.redo() : null;
-    return key === 'o' ? () => parts.file.click() : null;
-  }
-  const tool = Object.keys(TOOLS).find((name) => TOOLS[name][1] === key);
-  if (tool && !byId(`canvas_${tool}`).hidden) return () => choose({ tool });
+function actOf({ key: name, ctrlKey, metaKey, shiftKey, target }) {
+  const key = name.toLowerCase(), chord = ctrlKey || metaKey ? `ctrl+${shiftKey ? 'shift+' : ''}${key}` : key;
   if (key === 'escape') return parts.all.classList.contains('full') ? () => full(false) : null;
-  if (key === ' ' && event.target.closest?.('button')) return null; // the button's own
-  return {
-    '[': () => resize(-1), ']': () => resize(1), q: () => resize(-1), w: () => resize(1), '+': () => view.zoom(1.25), '=': () => view.zoom(1.25), '-': () => view.zoom(0.8), 0: () => view.fit(), r: () => view.fit(),
-    s: () => full(), f: () => { view.held = true; draw(); }, ' ': () => { view.held = true; draw(); },
-    arrowleft: () => view.pan(40, 0), arrowright: () => view.pan(-40, 0), arrowup: () => view.pan(0, 40), arrowdown: () => view.pan(0, -40),
-  }[parts.sheet === document.activeElement || !key.startsWith('arrow') ? key : ''];
+  if (key === ' ' && target.closest?.('button')) return null; // the button's own
+  const face = byId(`canvas_${BUTTONS.find(([, , keys]) => keys?.includes(chord))?.[0]}`);
+  if (face) return face.hidden || face.disabled ? null : () => face.click();
+  return parts.sheet === document.activeElement || !key.startsWith('arrow') ? KEYS[chord] : null;
 }
 
 function onPaste(event) {
   const file = [...event.clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
   const words = event.clipboardData?.types.includes('text/plain') && event.target.closest?.('textarea, input');
-  if (easel.tab !== TAB || !file || words || document.querySelector('dialog[open]')) return;
+  if (busy() || !file || words) return;
   event.preventDefault();
   openPicture(file);
 }
@@ -305,74 +273,66 @@ function onDrop(event) {
 // ---- the elements
 
 function build() {
-  const tip = (name, key) => `${t(`canvas_${name}`)}${key ? ` (${key.toUpperCase()})` : ''}`;
-  const tool = ([name, [picture, key]]) => button(picture, tip(name, key), () => choose({ tool: name }), { id: `canvas_${name}`, class: 'icon-button', 'aria-pressed': 'false', 'aria-keyshortcuts': key });
-  const act = (name, picture, run, key = '') => button(picture, tip(name, key), run, { id: `canvas_${name}`, class: 'icon-button' });
-  const wordy = (name, run) => h('button', { type: 'button', class: 'act', id: `canvas_${name}`, text: t(`canvas_${name}`), onclick: run });
-  const masked = (name, run) => wordy(name, () => paper.doc && run());
-  const chooser = (id, label, take) => h('input', { type: 'file', class: 'sr-only', id, accept: 'image/*', tabindex: '-1', 'aria-label': label, onchange: ({ target }) => { if (target.files[0]) take(target.files[0]); target.value = ''; } });
+  const box = (...children) => h('div', { class: 'knobs' }, ...children);
+  const wordy = (name, act) => h('button', { type: 'button', class: 'act', id: `canvas_${name}`, text: t(`canvas_${name}`), onclick: act });
+  const chooser = (id, name, take) => h('input', { type: 'file', class: 'sr-only', id, accept: 'image/*', tabindex: '-1', 'aria-label': t(name), onchange: ({ target }) => { if (target.files[0]) take(target.files[0]); target.value = ''; } });
+  const check = (name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', id: `canvas_${name}`, onchange: ({ target }) => choose({ [name]: target.checked }) }), h('span', { text: t(`canvas_${name}`) }));
   const knob = (name) => {
     const [min, max] = RANGES[name], label = t(`canvas_${name}`), set = ({ target }) => { const value = Math.round(Number(target.value)); if (value >= min && value <= max) choose({ [name]: value }); };
-    const range = h('input', { type: 'range', min, max, 'aria-label': label, oninput: set }), box = h('input', { type: 'number', min, max, 'aria-label': label, oninput: set, onblur: () => draw() });
-    return { element: h('label', { class: 'knob' }, h('span', { text: label }), range, box), range, box };
+    return h('label', { class: 'knob' }, h('span', { text: label }), ...['range', 'number'].map((type) => h('input', { type, min, max, 'data-of': name, 'aria-label': label, oninput: set, onblur: draw })));
   };
+  const chip = (mode) => h('button', { type: 'button', role: 'tab', id: `img2img_${mode === 'sketch' ? 'img2img_sketch' : mode}_tab`, 'data-mode': mode, text: t(`mode_${mode}`), onclick: () => choose({ mode }) }); // A1111's ids
+  const tool = ([name, picture, keys, act]) => (name
+    ? button(picture, `${t(`canvas_${name}`)} (${keys[0].replace(/\b[a-z]/g, (letter) => letter.toUpperCase())})`, act || (() => choose({ tool: name })), { id: `canvas_${name}`, class: 'icon-button', 'data-tool': !act && name, 'aria-keyshortcuts': keys.join(' ').replaceAll('ctrl', 'Control').replaceAll('shift', 'Shift') }) : h('i'));
   parts = {
-    modes: h('div', { class: 'modes', role: 'tablist', id: 'mode_img2img', 'aria-label': t('img2img_mode') }, ...Object.entries(MODES).map(([mode, [id]]) => h('button', { type: 'button', role: 'tab', id, 'data-mode': mode, text: t(`mode_${mode}`), onclick: () => { choose({ mode }); onChange('mask', true); } }))),
-    tools: Object.fromEntries(Object.entries(TOOLS).map((entry) => [entry[0], tool(entry)])),
-    undo: act('undo', 'undo', () => paper.undo()), redo: act('redo', 'redo', () => paper.redo()),
+    modes: h('div', { class: 'modes', role: 'tablist', id: 'mode_img2img', 'aria-label': t('img2img_mode') }, ...Object.keys(MODES).map(chip)),
+    bar: h('div', { class: 'tools', role: 'toolbar', 'aria-label': t('canvas_tools') }, ...BUTTONS.map(tool)),
     percent: h('button', { type: 'button', class: 'percent', title: t('canvas_actual'), onclick: () => view.zoom(1 / view.scale) }),
-    fullscreen: act('full', 'full', () => full(), 's'),
     colour: h('input', { type: 'color', id: 'canvas_colour', 'aria-label': t('canvas_colour'), title: t('canvas_colour'), oninput: ({ target }) => choose({ colour: target.value }) }),
-    knobs: Object.fromEntries(Object.keys(RANGES).map((name) => [name, knob(name)])),
-    pressure: h('input', { type: 'checkbox', onchange: ({ target }) => choose({ pressure: target.checked }) }), blur: h('input', { type: 'checkbox', id: 'canvas_blur', onchange: ({ target }) => { choose({ blur: target.checked }); view.draw(); } }),
-    file: chooser('img2img_image_file', t('canvas_open'), (file) => openPicture(file)), maskFile: chooser('img_inpaint_mask_file', t('canvas_load_mask'), loadMask),
-    canvas: h('canvas', {}), ring: h('div', { class: 'ring', hidden: true }), status: h('p', { class: 'status', role: 'status' }),
-    sides: ['left', 'top', 'right', 'bottom'].map((side) => h('input', { type: 'number', min: 0, max: 8192, step: 8, value: 0, 'aria-label': t(`canvas_${side}`), title: t(`canvas_${side}`) })),
+    sides: SIDES.map((side) => h('input', { type: 'number', min: 0, max: SIDE, step: 8, value: 0, 'aria-label': t(`canvas_${side}`) })),
+    file: chooser('img2img_image_file', 'canvas_open', (file) => openPicture(file)), maskFile: chooser('img_inpaint_mask_file', 'canvas_load_mask', loadMask),
+    canvas: h('canvas'), ring: h('div', { class: 'ring', hidden: true }), status: h('p', { class: 'status', role: 'status' }), batch: mountBatch(),
+    invite: h('div', { class: 'invite' }, icon('picture'), h('strong', { text: t('canvas_invite') }), h('p', { text: t('canvas_invite_text') }), h('div', { class: 'row' }, wordy('open', () => parts.file.click()), wordy('blank', blank))),
+    masks: box(wordy('invert', () => paper.invert()), wordy('grow', () => paper.grow(4)), wordy('shrink', () => paper.grow(-4)), wordy('load_mask', () => parts.maskFile.click()), wordy('clear_mask', () => paper.clear('mask')), check('blur')),
   };
-  parts.invite = h('div', { class: 'invite' }, icon('picture'), h('strong', { text: t('canvas_invite') }), h('p', { text: t('canvas_invite_text') }), h('div', { class: 'row' }, wordy('open', () => parts.file.click()), wordy('blank', blank)));
+  parts.strokes = box(parts.colour, ...Object.keys(RANGES).map(knob), check('pressure'));
+  parts.frames = box(...SIDES.map((side, index) => h('label', { class: 'side' }, h('span', { text: t(`canvas_${side}`) }), parts.sides[index])), wordy('extend', () => extend(parts.sides.map((side) => Number(side.value)))));
   parts.sheet = h('div', { class: 'sheet', id: 'img2img_image', tabindex: '0', role: 'application', 'aria-label': t('canvas_label'), ondragover: onDrop, ondragleave: onDrop, ondrop: onDrop }, parts.canvas, parts.ring, parts.invite);
-  const { size, softness, opacity } = parts.knobs;
-  parts.strokes = h('div', { class: 'knobs' }, parts.colour, size.element, softness.element, opacity.element, h('label', { class: 'check' }, parts.pressure, h('span', { text: t('canvas_pressure') })));
-  parts.masks = h('div', { class: 'knobs' }, masked('invert', () => paper.invert()), masked('grow', () => paper.grow(4)), masked('shrink', () => paper.grow(-4)), masked('load_mask', () => parts.maskFile.click()), masked('clear_mask', () => paper.clear('mask')),
-    h('label', { class: 'check' }, parts.blur, h('span', { text: t('canvas_blur') })));
-  parts.frames = h('div', { class: 'knobs' }, ...parts.sides.map((box) => h('label', { class: 'side' }, h('span', { text: box.getAttribute('aria-label') }), box)), wordy('extend', () => extend(parts.sides.map((box) => Number(box.value)))));
-  parts.bar = h('div', { class: 'tools', role: 'toolbar', 'aria-label': t('canvas_tools') }, act('replace', 'open', () => parts.file.click()), ...Object.values(parts.tools), h('i'), parts.undo, parts.redo, h('i'),
-    act('out', 'minus', () => view.zoom(0.8), '-'), parts.percent, act('in', 'plus', () => view.zoom(1.25), '+'), act('fit', 'fit', () => view.fit(), 'r'), parts.fullscreen);
-  parts.all = h('section', { class: 'canvas', 'aria-label': t('canvas_label') }, parts.modes, parts.bar, parts.strokes, parts.masks, parts.frames, parts.sheet, parts.status, parts.batch = mountBatch(), parts.file, parts.maskFile);
+  parts.all = h('section', { class: 'canvas', 'aria-label': t('canvas_label') }, ...['modes', 'bar', 'strokes', 'masks', 'frames', 'sheet', 'status', 'batch', 'file', 'maskFile'].map((name) => parts[name]));
   byId('img2img_canvas').replaceChildren(parts.all);
+  byId('canvas_out').after(parts.percent);
 }
 
 function draw() {
-  if (!parts) return;
-  const [, layer] = MODES[chosen.mode], { doc } = paper, painting = doc && layer;
-  const batch = chosen.mode === 'batch';
-  parts.sheet.hidden = parts.status.hidden = batch;
-  parts.batch.hidden = !batch;
-  document.body.dataset.mode = chosen.mode; // what counts in a mode is shown by the style sheet
-  for (const each of parts.modes.children) each.setAttribute('aria-selected', String(each.dataset.mode === chosen.mode));
-  for (const [name, element] of Object.entries(parts.tools)) {
-    element.hidden = !layer && !['hand', 'frame'].includes(name) || name === 'pick' && layer !== 'colour';
-    element.setAttribute('aria-pressed', String(chosen.tool === name));
+  if (!parts || !view) return;
+  const { mode, tool } = chosen, { doc } = paper, batch = mode === 'batch', painting = doc && layer() && tool !== 'frame';
+  extent = undefined;
+  document.body.dataset.mode = mode; // what counts in a mode is shown by the style sheet
+  parts.sheet.dataset.tool = view.held || !layer() && tool !== 'frame' ? 'hand' : tool;
+  const seen = { sheet: !batch, status: !batch, batch, bar: doc && !batch, strokes: painting, colour: layer() === 'colour', masks: painting && layer() === 'mask', frames: doc && !batch && tool === 'frame', invite: !doc };
+  for (const [name, shown] of Object.entries(seen)) parts[name].hidden = !shown;
+  for (const chip of parts.modes.children) chip.setAttribute('aria-selected', String(chip.dataset.mode === mode));
+  for (const face of parts.bar.querySelectorAll('[data-tool]')) {
+    face.hidden = !layer() && !['hand', 'frame'].includes(face.dataset.tool) || face.dataset.tool === 'pick' && layer() !== 'colour';
+    face.setAttribute('aria-pressed', String(face.dataset.tool === tool));
   }
-  parts.bar.hidden = !doc || batch;
-  parts.colour.hidden = layer !== 'colour';
+  for (const input of parts.strokes.querySelectorAll('[data-of]')) {
+    const value = chosen[input.dataset.of];
+    if (input.type === 'range') setRange(input, value);
+    else if (document.activeElement !== input) input.value = value;
+  }
   parts.colour.value = chosen.colour;
-  parts.strokes.hidden = !painting || chosen.tool === 'frame';
-  parts.masks.hidden = !painting || layer !== 'mask' || chosen.tool === 'frame';
-  parts.frames.hidden = !doc || batch || chosen.tool !== 'frame';
-  for (const [name, { range, box }] of Object.entries(parts.knobs)) { range.value = chosen[name]; range.style.setProperty('--at', (chosen[name] - RANGES[name][0]) / (RANGES[name][1] - RANGES[name][0]) * 100); if (document.activeElement !== box) box.value = chosen[name]; }
-  parts.pressure.checked = chosen.pressure;
-  parts.blur.checked = chosen.blur;
-  parts.undo.disabled = !paper.done.length;
-  parts.redo.disabled = !paper.undone.length;
-  parts.invite.hidden = Boolean(doc);
-  parts.sheet.dataset.tool = view?.held || !layer && chosen.tool !== 'frame' ? 'hand' : chosen.tool;
+  for (const name of ['pressure', 'blur']) byId(`canvas_${name}`).checked = chosen[name];
+  byId('canvas_pressure').parentElement.hidden = !view.pen; // until one is used
+  byId('canvas_undo').disabled = !paper.done.length;
+  byId('canvas_redo').disabled = !paper.undone.length;
+  view.opaque = doc?.blob?.type === 'image/jpeg';
+  view.draw();
   status();
 }
 
 function status() {
-  const by = say('resize_by'), { doc } = paper;
-  parts.percent.textContent = view && doc ? `${Math.round(view.scale * 100)} %` : '';
-  const size = doc && `${paper.width} × ${paper.height}`, result = doc && (by ? `${Math.round(paper.width * by)} × ${Math.round(paper.height * by)}` : `${say('width')} × ${say('height')}`);
-  parts.status.textContent = doc ? [`${size} → ${result}`, t(`mode_${chosen.mode}_hint`)].join(' · ') : t(`mode_${chosen.mode}_hint`);
+  const { doc, width, height } = paper, hint = t(`mode_${chosen.mode}_hint`);
+  parts.percent.textContent = doc ? `${Math.round(view.scale * 100)} %` : '';
+  parts.status.textContent = doc ? `${width} × ${height} → ${result().join(' × ')} · ${hint}` : hint;
 }

@@ -3,7 +3,7 @@
 import { encodePng } from './canvas_png.js';
 
 const STEPS = 100, ROOM = 1 << 30; // of undo; bytes it may take before the oldest go
-const PLAIN = 'rgb(255 255 255)';
+const PLAIN = '#ffffff'; // of a mask, in which only the cover counts
 
 export function surface(width, height) {
   const canvas = document.createElement('canvas');
@@ -37,19 +37,25 @@ export class Paper {
 
   get width() { return this.doc?.width ?? 0; }
   get height() { return this.doc?.height ?? 0; }
-  box() { return [0, 0, this.width, this.height]; }
+  get box() { return [0, 0, this.width, this.height]; }
   has(name) { return Boolean(this.doc?.layers[name]); }
-
   layer(name) { return (this.doc.layers[name] ??= surface(this.width, this.height)); }
+  tell(...names) { names.forEach((name) => this.changed(name)); }
 
-  // A picture in place of the one before. `blob` is its file, when it has one; `layers` what lies on it.
-  open(picture, blob, layers = {}) {
+  // A picture in place of the one before. `blob` is its file, when it has one; `colour` and `mask` are pictures of what lies on it.
+  open(picture, blob, { colour, mask } = {}) {
     if (this.doc) this.keep({ doc: this.doc });
-    this.doc = { picture, blob, width: picture.width, height: picture.height, layers };
+    this.doc = { picture, blob, width: picture.width, height: picture.height, layers: {} };
+    if (colour) this.layer('colour').drawImage(colour, 0, 0);
+    if (mask) this.layer('mask').putImageData(this.maskOf(mask), 0, 0);
     this.tell('picture', 'colour', 'mask');
   }
 
-  tell(...names) { names.forEach((name) => this.changed(name)); }
+  clip([x, y, width, height]) {
+    const left = Math.max(0, Math.floor(x)), top = Math.max(0, Math.floor(y));
+    const right = Math.min(this.width, Math.ceil(x + width)), bottom = Math.min(this.height, Math.ceil(y + height));
+    return right > left && bottom > top ? [left, top, right - left, bottom - top] : null;
+  }
 
   // Changes a layer inside a box by `paint(context)`, as one step.
   edit(name, box, paint) {
@@ -60,12 +66,6 @@ export class Paper {
     paint(context);
     context.restore();
     this.tell(name);
-  }
-
-  clip([x, y, width, height]) {
-    const left = Math.max(0, Math.floor(x)), top = Math.max(0, Math.floor(y));
-    const right = Math.min(this.width, Math.ceil(x + width)), bottom = Math.min(this.height, Math.ceil(y + height));
-    return right > left && bottom > top ? [left, top, right - left, bottom - top] : null;
   }
 
   // ---- undo
@@ -79,14 +79,14 @@ export class Paper {
   push(steps, step) {
     steps.push(step);
     if (step.data) this.pack(step);
-    const size = ({ data, bytes, doc }) => (data ? data.data.length : bytes ? bytes.byteLength : doc.width * doc.height * 4 * (1 + Object.keys(doc.layers).length));
+    const size = ({ data, bytes, doc }) => data?.data.length ?? bytes?.byteLength ?? doc.width * doc.height * 4 * (1 + Object.keys(doc.layers).length);
     while (steps.length > 1 && (steps.length > STEPS || steps.reduce((sum, each) => sum + size(each), 0) > ROOM)) steps.shift();
   }
 
   // What a mask or a stroke covers is mostly even: packed it is a hundredth.
   async pack(step) {
     const bytes = await packing(CompressionStream, step.data.data);
-    if (step.data) { step.bytes = bytes; step.data = null; }
+    Object.assign(step, { bytes, data: null });
   }
 
   undo() { return this.step(this.done, this.undone); }
@@ -114,28 +114,25 @@ export class Paper {
 
   // ---- whole layers
 
-  clear(name) { if (this.has(name)) this.edit(name, this.box(), (context) => context.clearRect(...this.box())); }
+  clear(name) { if (this.has(name)) this.edit(name, this.box, (context) => context.clearRect(...this.box)); }
 
   invert() {
-    this.edit('mask', this.box(), (context) => {
-      const before = copyOf(context.canvas, this.width, this.height).canvas;
-      context.clearRect(...this.box());
+    this.edit('mask', this.box, (context) => {
+      context.globalCompositeOperation = 'xor';
       context.fillStyle = PLAIN;
-      context.fillRect(...this.box());
-      context.globalCompositeOperation = 'destination-out';
-      context.drawImage(before, 0, 0);
+      context.fillRect(...this.box);
     });
   }
 
   // Moves the mask's edge by so many pixels, outward or (less than 0) inward: everything within that distance of it joins.
   grow(by) {
-    this.edit('mask', this.box(), (context) => {
+    this.edit('mask', this.box, (context) => {
       for (let left = Math.abs(by); left > 0; left -= 4) {
         const reach = Math.min(4, left), before = copyOf(context.canvas, this.width, this.height);
         if (by < 0) { // the outside grows
-          before.globalCompositeOperation = 'source-out';
+          before.globalCompositeOperation = 'xor';
           before.fillStyle = PLAIN;
-          before.fillRect(...this.box());
+          before.fillRect(...this.box);
         }
         context.globalCompositeOperation = by < 0 ? 'destination-out' : 'source-over';
         for (let turn = 0; turn < 16; turn++) context.drawImage(before.canvas, Math.round(Math.cos(turn * Math.PI / 8) * reach), Math.round(Math.sin(turn * Math.PI / 8) * reach));
@@ -146,17 +143,17 @@ export class Paper {
   // A picture as the mask: what is bright in it, or where it has transparency what is opaque, stretched over the sheet.
   takeMask(picture) {
     const data = this.maskOf(picture);
-    this.edit('mask', this.box(), (target) => target.putImageData(data, 0, 0));
+    this.edit('mask', this.box, (context) => context.putImageData(data, 0, 0));
   }
 
   maskOf(picture) {
     const context = surface(this.width, this.height);
     context.drawImage(picture, 0, 0, this.width, this.height);
-    const data = context.getImageData(...this.box()), pixels = data.data;
+    const data = context.getImageData(...this.box), pixels = data.data;
     let seen = false;
     for (let at = 3; at < pixels.length && !seen; at += 4) seen = pixels[at] < 255;
     for (let at = 0; at < pixels.length; at += 4) {
-      pixels[at + 3] = seen ? pixels[at + 3] : Math.round(pixels[at] * 0.299 + pixels[at + 1] * 0.587 + pixels[at + 2] * 0.114);
+      if (!seen) pixels[at + 3] = Math.round(pixels[at] * 0.299 + pixels[at + 1] * 0.587 + pixels[at + 2] * 0.114);
       pixels[at] = pixels[at + 1] = pixels[at + 2] = 255;
     }
     return data;
@@ -165,15 +162,13 @@ export class Paper {
   // More room on the sides, transparent and under the mask, which reaches a little into the picture so that the two grow together.
   extend(left, top, right, bottom, overlap = 8) {
     const { picture, layers } = this.doc, width = this.width + left + right, height = this.height + top + bottom;
-    const further = Object.fromEntries(Object.entries(layers).map(([name, context]) => [name, copyOf(context.canvas, width, height, left, top)]));
-    const mask = (further.mask ??= surface(width, height));
+    const wider = (source) => source && copyOf(source, width, height, left, top).canvas;
+    const into = (side) => side && side + overlap, mask = surface(width, height);
     mask.fillStyle = PLAIN;
-    const over = (side) => (side ? side + overlap : 0);
-    mask.fillRect(0, 0, over(left), height);
-    mask.fillRect(0, 0, width, over(top));
-    mask.fillRect(width - over(right), 0, over(right), height);
-    mask.fillRect(0, height - over(bottom), width, over(bottom));
-    this.open(copyOf(picture, width, height, left, top).canvas, null, further);
+    mask.fillRect(0, 0, width, height);
+    mask.clearRect(into(left), into(top), width - into(left) - into(right), height - into(top) - into(bottom));
+    if (layers.mask) mask.drawImage(layers.mask.canvas, left, top);
+    this.open(wider(picture), null, { colour: wider(layers.colour?.canvas), mask: mask.canvas });
   }
 
   // Picture and colour as one sees them.
@@ -184,14 +179,13 @@ export class Paper {
   }
 
   // Fills what is connected with a point and alike: in the mask what is as covered as there, else what looks as there.
-  flood(name, x, y, paint, tolerance = 32) {
+  flood(name, x, y, { colour, opacity }, tolerance = 32) {
     const { width, height } = this, at = Math.floor(y) * width + Math.floor(x);
     if (x < 0 || y < 0 || x >= width || y >= height) return;
     const source = name === 'mask' ? this.layer('mask') : this.visible();
-    const pixels = source.getImageData(...this.box()).data, [red, green, blue, cover] = pixels.slice(at * 4, at * 4 + 4), found = new Uint8Array(width * height);
-    const near = (one, other) => one - other <= tolerance && other - one <= tolerance;
-    const alike = (place, i = place * 4) => !found[place] && near(pixels[i], red) && near(pixels[i + 1], green) && near(pixels[i + 2], blue) && near(pixels[i + 3], cover);
-    const waiting = [at];
+    const pixels = source.getImageData(...this.box).data, here = pixels.slice(at * 4, at * 4 + 4), found = new Uint32Array(width * height), waiting = [at];
+    const near = (place, part) => Math.abs(pixels[place * 4 + part] - here[part]) <= tolerance;
+    const alike = (place) => !found[place] && near(place, 0) && near(place, 1) && near(place, 2) && near(place, 3);
     let bounds = null;
     while (waiting.length) {
       let place = waiting.pop();
@@ -201,7 +195,7 @@ export class Paper {
       const first = place - row;
       let above = false, below = false;
       for (; place < row + width && alike(place); place++) {
-        found[place] = 1;
+        found[place] = 0xff000000; // opaque
         const up = row > 0 && alike(place - width), down = row + width < found.length && alike(place + width);
         if (up && !above) waiting.push(place - width);
         if (down && !below) waiting.push(place + width);
@@ -210,13 +204,15 @@ export class Paper {
       bounds = around(bounds, [first, row / width, place - row - first, 1]);
     }
     if (!bounds) return;
-    const shape = new ImageData(bounds[2], bounds[3]);
-    for (let line = 0; line < bounds[3]; line++) {
-      for (let column = 0; column < bounds[2]; column++) if (found[(bounds[1] + line) * width + bounds[0] + column]) shape.data[(line * bounds[2] + column) * 4 + 3] = 255;
-    }
-    const form = surface(bounds[2], bounds[3]);
-    form.putImageData(shape, 0, 0);
-    this.edit(name, bounds, (context) => paint(context, form.canvas, bounds));
+    const [left, top, wide, high] = bounds, form = surface(wide, high);
+    form.putImageData(new ImageData(new Uint8ClampedArray(found.buffer), width), -left, -top);
+    form.globalCompositeOperation = 'source-in';
+    form.fillStyle = colour;
+    form.fillRect(0, 0, wide, high);
+    this.edit(name, bounds, (context) => {
+      context.globalAlpha = opacity;
+      context.drawImage(form.canvas, left, top);
+    });
   }
 
   // ---- what goes to the server
@@ -224,9 +220,7 @@ export class Paper {
   // The box around everything in a layer, to a pixel of a copy of at most `most` pixels a side; null when it is empty.
   extent(name, most = 512) {
     if (!this.has(name)) return null;
-    const by = Math.min(1, most / Math.max(this.width, this.height)), width = Math.ceil(this.width * by), height = Math.ceil(this.height * by);
-    const small = surface(width, height);
-    small.imageSmoothingEnabled = by < 1;
+    const by = Math.min(1, most / Math.max(this.width, this.height)), width = Math.ceil(this.width * by), height = Math.ceil(this.height * by), small = surface(width, height);
     small.drawImage(this.layer(name).canvas, 0, 0, width, height);
     const pixels = new Uint32Array(small.getImageData(0, 0, width, height).data.buffer);
     let [left, top, right, bottom] = [width, height, -1, -1];
@@ -246,11 +240,7 @@ export class Paper {
     await this.busy;
     const { doc } = this;
     if (!doc) return null;
-    if (name === 'picture' && doc.blob) return doc.blob;
-    if (name !== 'picture' && !this.extent(name, Infinity)) return null;
-    if (name !== 'picture') return encodePng(this.layer(name).getImageData(...this.box()).data, doc.width, doc.height, name === 'mask');
-    const { canvas } = copyOf(doc.picture, doc.width, doc.height);
-    doc.blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
-    return doc.blob;
+    if (name === 'picture') return (doc.blob ??= await new Promise((done) => copyOf(doc.picture, doc.width, doc.height).canvas.toBlob(done, 'image/png')));
+    return this.extent(name, Infinity) && encodePng(this.layer(name).getImageData(...this.box).data, doc.width, doc.height, name === 'mask');
   }
 }

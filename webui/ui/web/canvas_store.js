@@ -57,6 +57,12 @@ export class Keeper {
 
   load() { return stored('readonly', (store) => store.get(this.key)); }
 
+  // What was loaded lies on the sheet: nothing of it is to be written again.
+  took(files) {
+    for (const part of PARTS) this.files[part] = { version: this.versions[part], blob: files[part] };
+    this.saved = { ...this.versions };
+  }
+
   // What the request says of a part: an ImageRef, or null. The file goes up once.
   async ref(part) {
     const blob = await this.blob(part);

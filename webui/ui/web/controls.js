@@ -1,6 +1,6 @@
 // One control for one setting, as its schema says. `changed(value)` hears every change; nothing is corrected here, the server judges.
 
-import { button, h } from './dom.js';
+import { button, h, setRange } from './dom.js';
 import { t } from './words.js';
 
 export function control(setting, value, changed) {
@@ -36,9 +36,9 @@ function number(setting, value, changed) {
 
 function slider(setting, value, changed) {
   const { minimum: min, maximum: max, step, label } = setting;
-  const box = h('input', { type: 'number', 'aria-label': label, min, max, step, value, oninput: () => { range.value = box.value; changed(numberOf(box)); } });
-  const range = h('input', { type: 'range', 'aria-label': label, min, max, step, oninput: () => { box.value = range.value; changed(numberOf(box)); } });
-  range.value = value;
+  const box = h('input', { type: 'number', 'aria-label': label, min, max, step, value, oninput: () => { setRange(range, box.value); changed(numberOf(box)); } });
+  const range = h('input', { type: 'range', 'aria-label': label, min, max, step, oninput: () => { setRange(range, range.value); box.value = range.value; changed(numberOf(box)); } });
+  setRange(range, value);
   return h('div', { class: 'slider' }, range, box);
 }
 

@@ -47,6 +47,12 @@ export function button(name, label, onclick, { text = '', ...props } = {}) {
   return h('button', { type: 'button', 'aria-label': text ? undefined : label, title: label, onclick, ...props }, name && icon(name), text && h('span', { text }));
 }
 
+// A slider at a value, with the colour up to it.
+export function setRange(range, value) {
+  range.value = value;
+  range.style.setProperty('--at', (range.value - range.min) / (range.max - range.min) * 100);
+}
+
 export const byId = (id) => document.getElementById(id);
 
 // Puts an element's text on the clipboard; plain http (--listen) has no clipboard object.

@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { button, h } from './dom.js';
-import { targetButtons } from './send.js';
+import { sendRow } from './send.js';
 import { state } from './store.js';
 import { t } from './words.js';
 
@@ -88,14 +88,12 @@ function drawPicture(picture) {
   offer(picture);
 }
 
-const nameOf = (id) => `extras_send_to_${id}`;
-
 // Where else it can go: told by what its file says, which is asked when it is looked at.
 async function offer(picture) {
   try {
     const [metadata, answer] = await Promise.all([get(`pictures/${picture.id}/info`), fetch(picture.url)]);
     const content = await answer.blob(), blob = new File([content], picture.name, { type: content.type });
-    if (chosen()?.id === picture.id) parts.sends.replaceChildren(...targetButtons({ metadata, blob, url: picture.url, id: picture.id }, nameOf).filter((face) => face.id !== nameOf('extras')));
+    if (chosen()?.id === picture.id) parts.sends.replaceChildren(...sendRow({ metadata, blob, url: picture.url, id: picture.id }, (id) => `extras_send_to_${id}`, 'extras'));
   } catch { /* the file is gone: nothing to send */ }
 }
 

@@ -2,7 +2,7 @@
 
 import { button, h } from './dom.js';
 import { replay, replayBox } from './replay.js';
-import { targetButtons } from './send.js';
+import { sendRow } from './send.js';
 import { state, subscribe } from './store.js';
 import { fileOf, t } from './words.js';
 
@@ -21,7 +21,7 @@ function build() {
   const image = h('img', { onclick: () => dialog.close() });
   const words = h('span', {}), report = replayBox();
   const again = button('replay', t('replay_title'), () => picture() && replay(picture()), { id: 'lightbox_replay', text: t('replay'), class: 'act' });
-  const send = h('div', { class: 'send', role: 'group', 'aria-label': t('send_to'), onclick: () => dialog.close() });
+  const send = h('div', { class: 'send', role: 'group', 'aria-label': t('send_to'), onclick: ({ target }) => { if (target.closest('button')) dialog.close(); } });
   const foot = h('div', { class: 'foot' }, report.box, h('div', { class: 'caption' }, words, again, send));
   const dialog = h('dialog', { class: 'lightbox', tabindex: -1, 'aria-label': t('enlarge') }, image, foot,
     button('left', t('previous'), () => show(-1), { class: 'round left' }), button('right', t('next'), () => show(1), { class: 'round right' }),
@@ -52,7 +52,7 @@ function draw() {
   if (box.image.getAttribute('src') !== one.url) box.image.src = one.url;
   box.image.alt = t('picture_alt', { seed: one.seed, prompt: one.infotext.split('\n')[0].slice(0, 120) });
   box.words.textContent = `${index + 1} / ${state.pictures.length} · ${one.width}×${one.height} · ${fileOf(one, state.hashing)}`;
-  if (box.send.dataset.picture !== String(one.id)) box.send.replaceChildren(...targetButtons({ id: one.id, url: one.url }, (target) => `lightbox_send_to_${target}`));
+  if (box.send.dataset.picture !== String(one.id)) box.send.replaceChildren(...sendRow({ id: one.id, url: one.url }, (target) => `lightbox_send_to_${target}`));
   box.send.dataset.picture = one.id;
   box.report.draw(one);
   if (box.dialog.open && !box.dialog.contains(document.activeElement)) box.dialog.focus(); // a button that is gone must not take the keys with it

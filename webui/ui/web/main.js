@@ -40,12 +40,12 @@ function start() {
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('img2img_depth_place').then(() => import('./depth.js')).then((depth) => depth.mountDepth());
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
-  mountExtrasTarget();
   mountSettings();
   applyPageSettings();
   offerOldForm();
   mountPaste();
   mountPictures();
+  mountExtrasTarget();
   mountExamples();
   mountModelDefaults();
   byId('easel_tools').replaceChildren(mountQueue(), theme);

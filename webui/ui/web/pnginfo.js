@@ -2,7 +2,7 @@
 
 import { post } from './api.js';
 import { button, byId, copyText, h, icon, present } from './dom.js';
-import { targetButtons } from './send.js';
+import { sendRow } from './send.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
@@ -47,7 +47,7 @@ function draw(metadata, file) {
   const copy = () => { raw.open = true; copyText(raw.querySelector('pre')).then(() => toast({ message: t('copied') })); };
   parts.facts.replaceChildren(...[
     h('header', {}, h('h2', { text: t(`wrote_${kind}`) }), h('p', { text: size })),
-    h('div', { class: 'actions' }, ...targetButtons({ metadata, blob: file }), raw && button('copy', t('copy'), copy, { text: t('copy'), class: 'act' })),
+    h('div', { class: 'actions send' }, ...sendRow({ metadata, blob: file }), raw && button('copy', t('copy'), copy, { text: t('copy'), class: 'act' })),
     comments.length > 0 && h('ul', { class: 'paste-notes' }, ...comments.map((comment) => h('li', { text: comment }))),
     ...table(metadata),
     raw, ...others.map(([name, value]) => details(name, pretty(value))),

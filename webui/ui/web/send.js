@@ -1,6 +1,6 @@
 // Where what was read from a picture can be sent. A place registers itself once; every row of send-to buttons shows it.
 
-import { button } from './dom.js';
+import { button, h } from './dom.js';
 import { t } from './words.js';
 
 const targets = new Map();
@@ -10,9 +10,11 @@ export function registerTarget(id, { label, icon, send, takes = () => true }) {
   targets.set(id, { label, icon, send, takes });
 }
 
-// The buttons for one source; ids are A1111's (`txt2img_tab`, …).
-export const targetButtons = (source, name = (id) => `${id}_tab`) => [...targets].filter(([, { takes }]) => takes(source)).map(([id, { label, icon, send }]) =>
-  button(icon, t(label), () => send(source), { id: name(id), text: t(label), class: 'act' }));
+// "Send to" and the buttons for one source, but not the one for `here`; ids are A1111's (`txt2img_tab`, …).
+export function sendRow(source, name = (id) => `${id}_tab`, here = null) {
+  const fit = [...targets].filter(([id, { takes }]) => id !== here && takes(source));
+  return fit.length ? [h('span', { text: t('send_to') }), ...fit.map(([id, { label, icon, send }]) => button(icon, t(label), () => send(source), { id: name(id), text: t(label), class: 'act' }))] : [];
+}
 
 // Opens a tab of the page. Those that do not fit are in a menu, which Gradio draws when it is opened.
 export async function openTab(id) {

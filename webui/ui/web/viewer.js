@@ -7,7 +7,7 @@ import { openLightbox } from './lightbox.js';
 import { pageSettings } from './page_settings.js';
 import { pasteFrom } from './paste.js';
 import { replay, replayBox, verdict } from './replay.js';
-import { targetButtons } from './send.js';
+import { sendRow } from './send.js';
 import { running, state, subscribe } from './store.js';
 import { fileOf, t, timeLeft } from './words.js';
 import { toast } from './toast.js';
@@ -132,7 +132,7 @@ function drawSend(picture) {
   if (!picture || sent === picture.id) return;
   sent = picture.id;
   const { id, url } = picture;
-  parts.send.replaceChildren(h('span', { text: t('send_to') }), ...targetButtons({ id, url }, (target) => `${easel.making}_send_to_${target}`));
+  parts.send.replaceChildren(...sendRow({ id, url }, (target) => `${easel.making}_send_to_${target}`));
 }
 
 function drawStage(job, live, picture) {
