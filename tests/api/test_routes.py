@@ -35,7 +35,7 @@ def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.
     """A finished picture of a job."""
     folder.mkdir(exist_ok=True)
     Image.new("RGB", (8, 8), "green").save(folder / name)
-    record = PictureRecord(id=0, job_id=job_id, key=name, path=str(folder / name), width=8, height=8, seed=5, infotext="green", created=1.0)
+    record = PictureRecord(id=0, job_id=job_id, key=f"{folder.name}/{name}/0", path=str(folder / name), width=8, height=8, seed=5, infotext="green", created=1.0)
     return studio._parts.library.add_picture(record)
 
 
@@ -44,7 +44,7 @@ def test_docs_and_routes_agree(client: TestClient) -> None:
     documented = {(method, path.split("?")[0]) for method, path in re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`", page)}
     paths = client.get("/api/openapi.json").json()["paths"]
     real = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() for method in methods}
-    named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith("/api/")}
+    named = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in documented if path.startswith(("/api/", "/sdapi/"))}
     assert real == named
 
 
