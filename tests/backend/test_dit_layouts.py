@@ -240,12 +240,6 @@ def test_a_vae_of_other_latents_is_refused(tmp_path: Path) -> None:
         dit.plan(ModelChoice(checkpoint_at(folder), other))
 
 
-def test_four_bits_of_bitsandbytes_are_refused_in_words(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "flux-dev", "flux-dev", 3, random_tensor)
-    with pytest.raises(ModelError, match="stored in 4 bits of bitsandbytes"):
-        dit.plan(ModelChoice(checkpoint_at(folder).revise(dtype="NF4")))
-
-
 @pytest.mark.parametrize("kind", SMALL)
 def test_names_are_those_that_diffusers_converts(kind: str) -> None:
     """Values too: what is joined in which order, what changes places. Flux' converter knows the published width only, but looks at rows."""

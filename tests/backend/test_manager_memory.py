@@ -127,7 +127,7 @@ def test_8_bit_storage(choose: Choose) -> None:
     """Linear layers and convolutions of the UNet in a byte a weight, computing as before."""
     manager = ModelManager(CPU)
     plain = use(manager, choose("a"))["unet"]
-    with manager.lease(choose("a"), keep=2, residence=Residence(fp8=True)) as components:
+    with manager.lease(choose("a"), keep=2, residence=Residence(storage="fp8")) as components:
         unet = components.modules["unet"]
         assert {value.dtype for value in unet.state_dict().values()} == {torch.float8_e4m3fn, torch.float32}
         assert bytes_of({"unet": unet}) < 0.5 * bytes_of({"unet": plain})

@@ -134,8 +134,9 @@ def test_settings_decide(fresh: Runtime, monkeypatch: pytest.MonkeyPatch) -> Non
     assert look(MachineSettings(memory_mode="group offload")).estimate.way.mode == "high"  # a CPU has nowhere to offload to
     assert look(MachineSettings(models_ram_gb=2)).budget == 2 * GIB
     assert look(MachineSettings(disable_mmap_load_safetensors=True)).residence.whole
-    assert look(MachineSettings(), fp8_storage="Enable").residence.fp8
-    assert not look(MachineSettings(), fp8_storage="Enable for SDXL").residence.fp8
+    assert look(MachineSettings(), fp8_storage="Enable").residence.storage == "fp8"
+    assert look(MachineSettings(), fp8_storage="Enable for SDXL").residence.storage is None
+    assert look(MachineSettings(), fp8_storage="Enable", low_bit_storage="nf4").residence.storage == "nf4"
     monkeypatch.setattr(type(fresh.device), "memory", property(lambda device: (8 * GIB, 0)))
     monkeypatch.setattr(type(manager), "idle", property(lambda manager: 0))
     tight = look(MachineSettings())

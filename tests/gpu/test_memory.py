@@ -78,7 +78,7 @@ def test_8_bit_weights_take_half_the_memory(runtime: Runtime) -> None:
     with manager.lease(choice):
         full = torch.cuda.memory_allocated()
     manager.evict()
-    with manager.lease(choice, residence=Residence(fp8=True)):
+    with manager.lease(choice, residence=Residence(storage="fp8")):
         assert torch.cuda.memory_allocated() < full
 
 

@@ -160,7 +160,8 @@ class ModelManager:
             while len(self._sizes) > 64:
                 self._sizes.popitem(last=False)
         known = self._sizes[choice.key]
-        return {name: size.narrowed() if residence.narrow(name) else size for name, size in known.items()}
+        stored = {name: residence.storage_of(name) for name in known}
+        return {name: size.narrowed(way) if (way := stored[name]) else size for name, size in known.items()}
 
     def _plan(self, choice: ModelChoice) -> ModelPlan:
         family = self._families.get(choice.checkpoint.family or "")

@@ -27,6 +27,10 @@ TEXT_TOKENS = 512
 TILE = 512
 """Pixels of a side that a tiled VAE works on at once."""
 
+Storage = Literal["fp8", "int8", "nf4"]
+BYTES = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
+"""Bytes of a weight in a linear layer: four bits of NF4 share a scale of four bytes with 63 others; int8 has one a row."""
+
 GROUP_SHARE = 0.1
 """How much of a module is on the device at once when its layers come one by one; the next is fetched while one computes."""
 
@@ -44,9 +48,16 @@ class PartSize:
     packed: bool = False
     """Its weights are stored in few bits already."""
 
-    def narrowed(self) -> PartSize:
-        """With its weights stored in 8 bits."""
-        return self if self.packed else replace(self, weights=self.weights // self.itemsize)
+    linear: int = 0
+    """How many of its weights are in linear layers that can be stored in few bits."""
+
+    def narrowed(self, storage: Storage = "fp8") -> PartSize:
+        """With its weights stored in 8 bits, or those of its linear layers in so many."""
+        if self.packed:
+            return self
+        if storage == "fp8":
+            return replace(self, weights=self.weights // self.itemsize)
+        return replace(self, weights=self.weights - int(self.linear * (self.itemsize - BYTES[storage])))
 
 
 @dataclass(frozen=True)

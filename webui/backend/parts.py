@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from webui.backend.components import Components
 from webui.backend.device import Device
-from webui.backend.memory import PartSize
+from webui.backend.low_bits import numbers_within, packed, with_low_bits
+from webui.backend.memory import PartSize, Storage
 from webui.backend.offload import store_in_8_bits
 from webui.backend.quantised import is_quantised
 from webui.backend.transfer import Carry, carrier
@@ -111,15 +112,16 @@ Family = Callable[[ModelChoice], ModelPlan]
 
 @dataclass(frozen=True)
 class Residence:
-    """How a model is kept: where its parts are, whether its denoiser's weights are stored in 8 bits, whether files are read whole, not mapped."""
+    """How a model is kept: where its parts are, whether files are read whole, not mapped, and whether its denoiser's weights are stored in fewer bits
+    than it computes in."""
 
     mode: MemoryMode = "high"
-    fp8: bool = False
+    storage: Storage | None = None
     whole: bool = False
 
-    def narrow(self, name: str) -> bool:
-        """Whether the weights of this part are stored in 8 bits."""
-        return self.fp8 and name in ("unet", "transformer")
+    def storage_of(self, name: str) -> Storage | None:
+        """How the weights of this part are stored; None = as it computes."""
+        return self.storage if name in ("unet", "transformer") else None
 
 
 HERE = Residence()
@@ -171,9 +173,10 @@ def size_of(module: nn.Module, dtype: torch.dtype) -> PartSize:
     values = module.state_dict().values()
     weights = sum(value.nbytes if value.dtype == torch.uint8 else value.numel() * dtype.itemsize for value in values)
     if isinstance(module, SD3Transformer2DModel | FluxTransformer2DModel):
-        return PartSize(weights, dtype.itemsize, tokens=module.inner_dim, packed=any(map(is_quantised, module.modules())))
+        few = any(map(is_quantised, module.modules()))
+        return PartSize(weights, dtype.itemsize, tokens=module.inner_dim, packed=few, linear=numbers_within(module))
     channels = module.config["block_out_channels"] if isinstance(module, UNet2DConditionModel | AutoencoderKL) else (0,)
-    return PartSize(weights, dtype.itemsize, channels[0])
+    return PartSize(weights, dtype.itemsize, channels[0], linear=numbers_within(module))
 
 
 def load_part(part: Part, device: Device) -> nn.Module:
@@ -192,14 +195,16 @@ def load_into(module: nn.Module, part: Part, device: Device, opened: OpenFiles, 
     or lacks weights.
     """
     dtype, home = dtype_of(part, device), device.device if residence.mode == "high" else torch.device("cpu")
-    weights, where = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}"
+    weights, where, carry = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}", carrier(home)
     part.prepare(module, dtype)
-    own = _fill(module, weights, carrier(home), dtype, where, copy=residence.whole)
+    storage = residence.storage_of(part.name) if not any(map(is_quantised, module.modules())) else None
+    if storage in ("int8", "nf4"):
+        weights = packed(with_low_bits(module, storage), weights, lambda weight: carry(weight, dtype))
+    own = _fill(module, weights, carry, dtype, where, copy=residence.whole)
     part.finish(module, home)
-    if residence.narrow(part.name) and not any(map(is_quantised, module.modules())):
+    if storage == "fp8":
         store_in_8_bits(module, dtype)
-        own = sum(value.nbytes for value in module.state_dict().values())
-    return own
+    return own if storage is None else sum(value.nbytes for value in module.state_dict().values())
 
 
 def same_content(part: Part, module: nn.Module, opened: OpenFiles) -> bool:
@@ -231,7 +236,7 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: to
     ready, own = dict[str, Tensor](), 0
     for key in expected:
         weight = weights.pop(key)
-        there = carry(weight, dtype) if expected[key].dtype != torch.uint8 else _carry_blocks(weight, carry)
+        there = _carry_bytes(weight, carry) if expected[key].dtype == torch.uint8 else carry(weight, dtype)
         same = there.data_ptr() == weight.data_ptr()
         if copy and same:
             there = there.clone()  # else one tensor would keep the whole file that was read in memory
@@ -242,8 +247,10 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: to
     return own
 
 
-def _carry_blocks(weight: Any, carry: Carry) -> Tensor:
-    """Quantised weights stay bytes, of diffusers' class that says how they are packed."""
+def _carry_bytes(weight: Any, carry: Carry) -> Tensor:
+    """Quantised weights stay bytes; ggml's are of diffusers' class that says how they are packed."""
+    if not hasattr(weight, "quant_type"):
+        return weight if weight.device.type != "cpu" else carry(weight, torch.uint8)
     return type(weight)(carry(weight.as_tensor(), torch.uint8), quant_type=weight.quant_type)
 
 

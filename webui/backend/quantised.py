@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from webui.backend.formats.gguf import TYPES
+from webui.backend.low_bits import LowBitLinear
 from webui.backend.weights import DTYPES
 
 _NUMBERS = {name: (number, block, size) for number, (name, block, size) in TYPES.items()}
@@ -47,8 +48,8 @@ def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def is_quantised(layer: nn.Module) -> bool:
-    """Whether this very layer holds blocks."""
-    return hasattr(getattr(layer, "weight", None), "quant_type")
+    """Whether this very layer holds its weights in few bits, as ggml's blocks or as `low_bits` does."""
+    return isinstance(layer, LowBitLinear) or hasattr(getattr(layer, "weight", None), "quant_type")
 
 
 def unpacked(weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

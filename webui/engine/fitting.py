@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from webui.backend.manager import ModelManager
-from webui.backend.memory import Estimate, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
+from webui.backend.memory import Estimate, Storage, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
 from webui.backend.parts import ModelChoice, Residence
 from webui.engine.plan import Plan
 from webui.engine.tools import Picture, RunTools
 from webui.schema.machine import DeviceOptions
+from webui.schema.settings import PictureSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ def fit(manager: ModelManager, choice: ModelChoice, work: Work, options: DeviceO
     """The fastest way that fits into what is free now. Raises `ModelError` when the checkpoint cannot be read."""
     machine, settings = tools.machine, tools.settings
     family, offloads = choice.checkpoint.family or "", manager.device.device.type == "cuda"
-    fp8 = settings.fp8_storage == "Enable" or (settings.fp8_storage == "Enable for SDXL" and family.startswith("sdxl"))
-    residence = Residence("high", fp8, machine.disable_mmap_load_safetensors or options.whole_files)
+    residence = Residence("high", storage_of(settings, family), machine.disable_mmap_load_safetensors or options.whole_files)
     total, free = manager.device.memory
     allowed = machine.models_vram_gb if offloads else machine.models_ram_gb
     budget = budget_of(allowed, total)
@@ -55,6 +55,14 @@ def fit(manager: ModelManager, choice: ModelChoice, work: Work, options: DeviceO
     tried = ways(mode_for(machine.memory_mode, options.memory, options.medvram_sdxl, family), room, machine.vae_tiling)
     made = estimate(manager.sizes(choice, residence), work, room, tried)
     return Fit(choice, made, tried, work, replace(residence, mode=made.way.mode), budget)
+
+
+def storage_of(settings: PictureSettings, family: str) -> Storage | None:
+    """How the denoiser's weights are stored: as the fewest bits asked for."""
+    if settings.low_bit_storage != "Disable":
+        return settings.low_bit_storage
+    fp8 = settings.fp8_storage == "Enable" or (settings.fp8_storage == "Enable for SDXL" and family.startswith("sdxl"))
+    return "fp8" if fp8 else None
 
 
 def within_memory(

@@ -49,8 +49,8 @@ SECTIONS = (
         "font", "grid_text_active_color", "grid_text_inactive_color", "grid_background_color",
     )),
     Section("vae", "Models and memory", (
-        "sd_vae", "sd_vae_overrides_per_model_preferences", "auto_vae_precision", "fp8_storage", "sd_checkpoints_limit", "memory_mode", "vae_tiling",
-        "models_ram_gb", "models_vram_gb", "disable_mmap_load_safetensors",
+        "sd_vae", "sd_vae_overrides_per_model_preferences", "auto_vae_precision", "fp8_storage", "low_bit_storage", "sd_checkpoints_limit",
+        "memory_mode", "vae_tiling", "models_ram_gb", "models_vram_gb", "disable_mmap_load_safetensors",
     )),
     Section("sd", "Prompts and noise", (
         "emphasis", "CLIP_stop_at_last_layers", "comma_padding_backtrack", "enable_prompt_comments", "randn_source",

@@ -41,6 +41,8 @@ from webui.backend.families.sizes import measure_text, measure_vae
 from webui.backend.families.t5 import build_t5, encode_t5, find_tokenizer, shield, tokenizer_of, wide_dtype
 from webui.backend.families.t5_keys import file_names
 from webui.backend.headers import read_header
+from webui.backend.low_bits import with_low_bits
+from webui.backend.nf4_file import Nf4Weights, State, fits_rows, scales_of
 from webui.backend.parts import ModelChoice, ModelPlan, Part, Source
 from webui.backend.quantised import quantised_kinds, set_compute_dtype, unpacked, with_quantised
 from webui.backend.scaled_weights import unscaled
@@ -94,9 +96,6 @@ class Sizes:
 def plan(choice: ModelChoice) -> ModelPlan:
     """The parts of a checkpoint. Raises `ModelError` when a file cannot be opened or makes no sense, or when a part is nowhere to be found."""
     checkpoint = choice.checkpoint
-    if checkpoint.dtype == "NF4":
-        hint = "Take the file in 8 or 16 bits, or a .gguf."
-        raise ModelError(f"{checkpoint.name} is stored in 4 bits of bitsandbytes (NF4), which Easel does not read.", field="checkpoint", hint=hint)
     parts, sizes = _of_folder(choice) if checkpoint.layout == "diffusers" else _of_files(choice)
 
     def assemble(modules: Mapping[str, Any], device: Device) -> Components:
@@ -213,11 +212,18 @@ def _transformer(family: str, file: PartFile, place: Place, sizes: Mapping[str, 
     own = {key: tuple(value.shape) for key, value in build_keys(plain).items()}
     laid = {key: Laid((key,)) for key in own} if place.words == "module" else transformer_layout(family, own)
     kinds = {name.removeprefix(place.prefix): kind for name, kind in quantised_kinds(file.header.dtypes).items()}
-    build = with_quantised(plain, {key: kind for name, kind in kinds.items() if name in laid for key in laid[name].keys})
+    kept = {name: laid[own] for own, name in place.below(file.states).items() if own in laid and fits_rows(file.states[name])}
+    few = {key for one in kept.values() for key in one.keys}
+    blocks = with_quantised(plain, {key: kind for name, kind in kinds.items() if name in laid for key in laid[name].keys})
+    laid |= {scales_of(name).removeprefix(place.prefix): replace(one, keys=tuple(map(scales_of, one.keys))) for name, one in kept.items()}
+
+    def build() -> nn.Module:
+        return with_low_bits(blocks(), "nf4", few) if few else blocks()
+
     expected = build_keys(build) if kinds else {}
 
     def read(weights: Weights) -> dict[str, Tensor]:
-        found = read_laid(unscaled(weights), place, laid)
+        found = read_laid(unscaled(Nf4Weights(weights, file.states, kept)), place, laid)
         return unpacked(found, expected) if kinds else found
 
     return Part("transformer", file.source, build, read, dtype=partial(transformer_dtype, family), prepare=set_compute_dtype)
@@ -237,7 +243,7 @@ def _clip(name: str, file: PartFile, place: Place, text: TextConfig) -> Part:
 
     def read(weights: Weights) -> dict[str, Tensor]:
         config = SdConfig(**{"text_encoder": None, "text_encoder_2": None, name: text})
-        found = read_part(unscaled(weights), place, config, name, build_keys(build))
+        found = read_part(unscaled(Nf4Weights(weights, file.states)), place, config, name, build_keys(build))
         if text.projection and text.kind == "clip":
             found.setdefault("text_projection.weight", torch.eye(text.width))
         return found
@@ -252,17 +258,19 @@ def _t5(name: str, file: PartFile, place: Place) -> Part:
         there = place.below(file.header.shapes)
         names = file_names(there, build_keys(lambda: build_t5(sizes)))
         kinds = {own: packed[there[theirs]] for own, theirs in names.items() if there.get(theirs) in packed}
-    return _t5_part(name, file.source, place, sizes, kinds)
+    return _t5_part(name, file.source, place, sizes, kinds, file.states)
 
 
-def _t5_part(name: str, source: Source, place: Place, sizes: dict[str, Any], kinds: Mapping[str, str] | None = None) -> Part:
-    """`kinds`: which of its weights are quantised, and how."""
+def _t5_part(
+    name: str, source: Source, place: Place, sizes: dict[str, Any], kinds: Mapping[str, str] | None = None, states: Mapping[str, State] | None = None,
+) -> Part:
+    """`kinds`: which of its weights are quantised, and how; `states`: which are stored in NF4, and are widened."""
 
     def build() -> nn.Module:
         return shield(with_quantised(lambda: build_t5(sizes), kinds)()) if kinds else build_t5(sizes)
 
     def read(weights: Weights) -> dict[str, Tensor]:
-        widened, expected = unscaled(weights), build_keys(build)
+        widened, expected = unscaled(Nf4Weights(weights, states or {})), build_keys(build)
         there = place.below(widened.keys())
         found = {own: widened.get(there[theirs]) for own, theirs in file_names(there, expected).items() if theirs in there}
         return unpacked(found, expected) if kinds else found

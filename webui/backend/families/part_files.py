@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from webui.backend.families.places import Place
 from webui.backend.headers import Header, read_header
+from webui.backend.nf4_file import State, read_states, real_header
 from webui.backend.parts import ModelChoice, Source, source_of
 from webui.backend.support import PART_NAMES
 from webui.schema.errors import ModelError
@@ -35,6 +36,8 @@ class PartFile:
     name: str
     source: Source
     header: Header
+    states: Mapping[str, State] = field(default_factory=dict)
+    """Which of its weights bitsandbytes stored in four bits. The header's shapes are those of the numbers that they stand for."""
 
 
 def own_files(choice: ModelChoice) -> list[PartFile]:
@@ -66,7 +69,10 @@ def base_of(own: PartFile, choice: ModelChoice) -> Checkpoint | None:
 
 def open_file(file: Checkpoint | ModelFile) -> PartFile:
     """Its header. Raises `ModelError`."""
-    return PartFile(file.name, source_of(file), read_header(Path(file.path)))
+    path = Path(file.path)
+    header = read_header(path)
+    states = read_states(path, header)
+    return PartFile(file.name, source_of(file), real_header(header, states) if states else header, states)
 
 
 def seek(name: str, files: list[PartFile], choice: ModelChoice, find: Find) -> tuple[PartFile, Place]:

@@ -47,7 +47,8 @@ SETTINGS = {
     "UniPC order": "uni_pc_order", "UniPC lower order final": "uni_pc_lower_order_final", "Noise Schedule": "sd_noise_schedule",
     "Beta schedule alpha": "beta_dist_alpha", "Beta schedule beta": "beta_dist_beta", "Beta scheduler alpha": "beta_dist_alpha",
     "Beta scheduler beta": "beta_dist_beta", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
-    "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
+    "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Low-bit weights": "low_bit_storage",
+    "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
     "Extra noise": "img2img_extra_noise", "Noise multiplier": "initial_noise_multiplier", "Conditional mask weight": "inpainting_mask_weight",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps",
 }  # fmt: skip

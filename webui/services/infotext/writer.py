@@ -10,7 +10,7 @@ from webui.services.infotext.line import Facts, build_infotext
 
 RECORDED = {
     "Emphasis": "emphasis", "Old prompt editing timelines": "use_old_scheduling", "Pad conds": "pad_cond_uncond",
-    "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage",
+    "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Low-bit weights": "low_bit_storage",
 }  # fmt: skip
 """Settings of prompts and models that are written when they are not at their default. Those of sampling come with the plan (`Plan.extras`)."""
 
