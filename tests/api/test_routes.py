@@ -35,7 +35,8 @@ def add_picture(studio: Studio, job_id: str, folder: Path, name: str = "00000-5.
     """A finished picture of a job."""
     folder.mkdir(exist_ok=True)
     Image.new("RGB", (8, 8), "green").save(folder / name)
-    record = PictureRecord(id=0, job_id=job_id, key=f"{folder.name}/{name}/0", path=str(folder / name), width=8, height=8, seed=5, infotext="green", created=1.0)
+    key = f"{folder.name}/{name}/0"
+    record = PictureRecord(id=0, job_id=job_id, key=key, path=str(folder / name), width=8, height=8, seed=5, infotext="green", created=1.0)
     return studio._parts.library.add_picture(record)
 
 
