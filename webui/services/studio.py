@@ -157,7 +157,7 @@ class Studio:
             request = request.revise(style_texts=self._parts.styles.named(request.styles))
         if not (name := request.checkpoint or self.default_checkpoint()):
             folder = self._parts.folders.models / "Stable-diffusion"
-            raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder} and press 🔄.")
+            raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder}.")
         others = {field: item.name for field, item in further_checkpoints(request, self._parts.catalog.get).items()}
         return request.revise(checkpoint=self._parts.catalog.get(name).name, **others)
 
