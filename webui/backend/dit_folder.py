@@ -118,7 +118,6 @@ def _tokenizer_of(part: str) -> str:
 
 
 def _vae_of(own: Mapping[str, Tensor]) -> VaeConfig:
-    """As many levels and layers as there are: enough to name the weights."""
-    levels = 1 + max(int(name.split(".")[2]) for name in own if name.startswith("decoder.up_blocks."))
+    """As many layers as there are: enough to name the weights."""
     layers = 1 + max(int(name.split(".")[4]) for name in own if name.startswith("encoder.down_blocks.0.resnets."))
-    return VaeConfig(channels=(128,) * levels, layers=layers, latent_channels=16, quantized="quant_conv.weight" in own)
+    return VaeConfig(layers=layers, latent_channels=16, quantized="quant_conv.weight" in own)

@@ -160,8 +160,7 @@ class ModelManager:
             while len(self._sizes) > 64:
                 self._sizes.popitem(last=False)
         known = self._sizes[choice.key]
-        stored = ((name, size, residence.storage_of(name)) for name, size in known.items())
-        return {name: size if storage is None else size.narrowed(storage) for name, size, storage in stored}
+        return {name: size.narrowed(residence.storage_of(name)) for name, size in known.items()}
 
     def _plan(self, choice: ModelChoice) -> ModelPlan:
         family = self._families.get(choice.checkpoint.family or "")
