@@ -1,4 +1,5 @@
-"""How fast the page is: start to first answer (against bare Gradio with as many components), opening to typing, click to job id and first preview.
+"""How fast the page is: start to first answer (against bare Gradio with as many components), opening to typing, click to job id and first
+preview, the Models tab with thousands of files.
 
 `python bench/page.py [--quick] [--json FILE]`. Needs Chromium. Each figure is the least of several runs; ratios are measured interleaved.
 """
@@ -49,6 +50,19 @@ FIRST_PREVIEW = """() => new Promise((resolve, reject) => {
   document.getElementById('txt2img_generate').click();
   look();
 })"""
+
+CARDS = """(count) => new Promise((resolve, reject) => {
+  setTimeout(() => reject(new Error('no cards within 30 s')), 30_000);
+  const start = performance.now();
+  const look = () => {
+    const found = document.querySelector('.kind[data-kind=lora] .count');
+    if (found && found.textContent.trim() === count && document.querySelector('#models_grid .card')) resolve(performance.now() - start);
+    else requestAnimationFrame(look);
+  };
+  document.querySelector('#tabs [role=tab][data-tab-id=models]').click();
+  look();
+})"""
+"""Milliseconds from the click on the tab to its cards."""
 
 
 def free_port() -> int:
@@ -151,6 +165,38 @@ def measure_page(table: Table, data: Path, browser: Browser, repeats: int) -> No
     table.note(f"Chromium, new profile each time, tiny model, 512 px; least of {repeats} and {2 * repeats}")
 
 
+def write_files(folder: Path, count: int) -> None:
+    """LoRA files of one small tensor each."""
+    folder.mkdir(parents=True)
+    key = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
+    for number in range(count):
+        table = {"__metadata__": {"title": f"style {number}"}, key: {"dtype": "F16", "shape": [2, 2], "data_offsets": [0, 8]}}
+        text = json.dumps(table).encode()
+        (folder / f"style {number:04}.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+
+
+def measure_cards(table: Table, data: Path, browser: Browser, repeats: int) -> None:
+    """The Models tab with 5,000 more files, and a start with them."""
+    count = 5000
+    without, beside = [], []
+    port = free_port()
+    for _ in range(repeats):
+        with started(app_command(data, port), port) as (seconds, _, _):
+            without.append(seconds)
+    write_files(data / "models" / "Lora" / "many", count)
+    drawn = []
+    for _ in range(repeats):
+        with started(app_command(data, port), port) as (seconds, _, _):
+            beside.append(seconds)
+            _, page = open_page(browser, f"http://127.0.0.1:{port}/")
+            page.wait_for_selector("html[data-easel=ready]")
+            drawn.append(page.evaluate(CARDS, str(count)) / 1000)
+            page.context.close()
+    table.add(f"Models tab: click to cards of {count} files", min(drawn), 1.0, "s")
+    table.add(f"start to page with {count} files, over a start without", min(beside) - min(without), 0.3, "s")
+    table.note(f"least of {repeats}; the first click after a start")
+
+
 def measure(table: Table) -> None:
     """Measure everything. Raises `RuntimeError` without Chromium."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -164,6 +210,7 @@ def measure(table: Table) -> None:
         measure_start(table, data, 2 if table.quick else 5)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         measure_page(table, data, browser, 1 if table.quick else 3)
+        measure_cards(table, data, browser, 1 if table.quick else 3)
         browser.close()
 
 

@@ -6,7 +6,8 @@ The same seed gives the same weights in every layout: one safetensors file, a Py
 folder, or the UNet alone under CompVis' names.
 
 `tiny` is a model of a few megabytes whose UNet runs in milliseconds, for tests and for a machine without models; `full` has exactly the family's
-sizes (SD 1.5: 2.1 GB), for measurements. The pictures are abstract, but they change with prompt and seed. Tensors of one file are written one by one.
+sizes (SD 1.5: 2.1 GB), for measurements; of SD 3 and Flux the published widths with one block of each kind (Flux: 1 GB). The pictures are abstract,
+but they change with prompt and seed. Tensors of one file are written one by one.
 """
 
 from __future__ import annotations
@@ -224,10 +225,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.kind in random_dit.SIZES:
-        if options.size != "tiny" or options.layout not in ("file", "folder"):
-            parser.error(f"{options.kind} is made tiny, as a file or a folder.")
+        if options.layout not in ("file", "folder"):
+            parser.error(f"{options.kind} is made as a file or a folder.")
         write = random_dit.write_folder if options.layout == "folder" else random_dit.write_file
-        path = write(options.path, options.kind, options.seed, random_tensor)
+        path = write(options.path, options.kind, options.seed, random_tensor, wide=options.size == "full")
         print(f"{path}: {stamp(path)[1] / 1e6:.1f} MB")
         return
     config = KINDS[options.size][options.kind]

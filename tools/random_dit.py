@@ -1,4 +1,6 @@
-"""Tiny models of SD 3's and Flux's kind with random weights, in the layouts that real ones have. Called by `tools/random_checkpoint.py`.
+"""Small models of SD 3's and Flux's kind with random weights, in the layouts that real ones have. Called by `tools/random_checkpoint.py`.
+
+`tiny` ones have a few megabytes; `wide` ones the published widths and one block of each kind (Flux: 1 GB).
 
 A folder of diffusers', one file with everything, and the transformer alone in its published names, with CLIP, T5 and VAE in files of their own.
 """
@@ -50,8 +52,16 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "sd3-medium": _SD3, "sd3-medium-3.5": _SD3 | _NORMED | {"dual_attention_layers": (0,)}, "sd3-large-3.5": _SD3 | _NORMED | {"num_layers": 31},
     "flux-dev": _FLUX, "flux-schnell": _FLUX | {"guidance_embeds": False}, "flux-fill": _FLUX | {"in_channels": 384},
 }
-"""Kind → arguments of diffusers' transformer."""
+"""Kind → arguments of diffusers' transformer where it is tiny."""
 
+_WIDE_SD3 = {
+    "num_layers": 1, "attention_head_dim": 64, "num_attention_heads": 24, "joint_attention_dim": 4096, "caption_projection_dim": 1536,
+    "pooled_projection_dim": 2048,
+}
+_WIDE_FLUX = {
+    "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768, "axes_dims_rope": flux_axes(128),
+}
 _T5 = {
     "vocab_size": len(PIECES), "d_model": 160, "d_kv": 16, "num_heads": 4, "d_ff": 96, "num_layers": 2, "relative_attention_num_buckets": 32,
     "feed_forward_proj": "gated-gelu", "tie_word_embeddings": True, "model_type": "t5",
@@ -60,9 +70,10 @@ _T5 = {
 
 @dataclass(frozen=True)
 class Tiny:
-    """One such model: its parts' builders and their names in one file."""
+    """One such model: its parts' builders and their names in one file. `wide`: in published widths."""
 
     kind: str
+    wide: bool = False
 
     @property
     def family(self) -> str:
@@ -72,7 +83,21 @@ class Tiny:
     @property
     def clips(self) -> dict[str, TextConfig]:
         """The encoders of CLIP's kind."""
-        return {"text_encoder": _CLIP_L, "text_encoder_2": _BIG_G} if self.family == "sd3" else {"text_encoder": _CLIP_L.revise(projection=0)}
+        first, second = _CLIP_L, _BIG_G
+        if self.wide:
+            first, second = first.revise(width=768, heads=12, projection=768), second.revise(width=1280, heads=20, projection=1280)
+        return {"text_encoder": first, "text_encoder_2": second} if self.family == "sd3" else {"text_encoder": first.revise(projection=0)}
+
+    @property
+    def transformer(self) -> dict[str, Any]:
+        """Arguments of diffusers' transformer."""
+        published = {"sd3": _WIDE_SD3, "flux": _WIDE_FLUX}[self.family] if self.wide else {}
+        return {**SIZES[self.kind], **published}
+
+    @property
+    def t5_config(self) -> dict[str, Any]:
+        """Fields of `T5Config`."""
+        return _T5 | ({"d_model": 4096} if self.wide else {})
 
     @property
     def t5(self) -> str:
@@ -88,8 +113,8 @@ class Tiny:
         """All parts on the meta device, by name."""
         with torch.device("meta"):
             texts = {name: build_text_encoder(text) if text.projection else build_clip(text) for name, text in self.clips.items()}
-            rest: dict[str, nn.Module] = {self.t5: build_t5(_T5), "vae": build_vae(self.vae)}
-            return {"transformer": build_transformer(self.family, SIZES[self.kind]), **texts, **rest}
+            rest: dict[str, nn.Module] = {self.t5: build_t5(self.t5_config), "vae": build_vae(self.vae)}
+            return {"transformer": build_transformer(self.family, self.transformer), **texts, **rest}
 
     def weights(self, seed: int, fill: Fill) -> dict[str, dict[str, Tensor]]:
         """Random float16 weights of each part under its module's own names; the same seed gives the same."""
@@ -100,9 +125,9 @@ class Tiny:
         }
 
 
-def write_folder(path: Path, kind: str, seed: int, fill: Fill, *, shards: int = 1, t5: bool = True) -> Path:
+def write_folder(path: Path, kind: str, seed: int, fill: Fill, *, shards: int = 1, t5: bool = True, wide: bool = False) -> Path:
     """A diffusers folder; T5's tokenizer is a tiny one. Without `t5` it has none."""
-    tiny = Tiny(kind)
+    tiny = Tiny(kind, wide)
     names = {"sd3": "StableDiffusion3Pipeline", "flux": "FluxPipeline"}
     index: dict[str, Any] = {"_class_name": names[tiny.family], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
     modules: dict[str, Any] = tiny.modules()
@@ -114,7 +139,7 @@ def write_folder(path: Path, kind: str, seed: int, fill: Fill, *, shards: int = 
         index[part] = ["transformers" if text else "diffusers", "T5EncoderModel" if part == tiny.t5 else type(module).__name__]
         (path / part).mkdir(parents=True)
         if part == tiny.t5:
-            config = json.dumps({**_T5, "architectures": ["T5EncoderModel"]})
+            config = json.dumps({**tiny.t5_config, "architectures": ["T5EncoderModel"]})
             weights = _t5_names(weights)
         else:
             config = module.config.to_json_string() if text else module.to_json_string()
@@ -135,10 +160,10 @@ def write_folder(path: Path, kind: str, seed: int, fill: Fill, *, shards: int = 
     return path
 
 
-def write_file(path: Path, kind: str, seed: int, fill: Fill) -> Path:
+def write_file(path: Path, kind: str, seed: int, fill: Fill, *, wide: bool = False) -> Path:
     """Everything in one safetensors file, in the published names. T5's tokenizer lies beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(file_weights(kind, seed, fill), path, {"format": "pt"})
+    save_file(file_weights(kind, seed, fill, wide=wide), path, {"format": "pt"})
     write_tokenizer(path.parent / "tokenizer.json")
     return path
 
@@ -156,9 +181,9 @@ def write_parts(folder: Path, kind: str, seed: int, fill: Fill) -> dict[str, Pat
     return found
 
 
-def file_weights(kind: str, seed: int, fill: Fill) -> dict[str, Tensor]:
+def file_weights(kind: str, seed: int, fill: Fill, *, wide: bool = False) -> dict[str, Tensor]:
     """What `write_file` writes."""
-    tiny, found = Tiny(kind), dict[str, Tensor]()
+    tiny, found = Tiny(kind, wide), dict[str, Tensor]()
     for part, own in tiny.weights(seed, fill).items():
         if part == "transformer":
             laid = transformer_layout(tiny.family, {name: tuple(value.shape) for name, value in own.items()})

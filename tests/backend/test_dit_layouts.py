@@ -23,7 +23,7 @@ from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from tests.backend.model_files import write_gguf
+from tests.backend.model_files import FORMATS, rewritten, write_gguf
 from tests.backend.test_sd_layouts import CPU, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
@@ -76,6 +76,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def plain(case: Case) -> dict[str, Any]:
+    return load_plain(case)
+
+
+def load_plain(case: Case) -> dict[str, Any]:
     """diffusers' and transformers' own loaders; nothing of ours but the weights."""
     transformer = FluxTransformer2DModel if case.flux else SD3Transformer2DModel
     found: dict[str, Any] = {
@@ -153,6 +157,27 @@ def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
 
 def test_a_single_file(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
     compare(load(write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)), plain, case.flux)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_formats(case: Case, plain: dict[str, Any], form: str, tmp_path: Path) -> None:
+    whole = write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)
+    compare(load(rewritten(whole, form, tmp_path)), plain, case.flux)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sd3-medium", "flux-dev"])
+def test_published_widths(kind: str, tmp_path: Path) -> None:
+    """One block of each kind, about 1 GB of Flux: the single file, whose transformer diffusers' own converter takes."""
+    path = write_file(tmp_path / "whole.safetensors", kind, 3, random_tensor, wide=True)
+    wide = Case(kind, write_folder(tmp_path / "folder", kind, 3, random_tensor, wide=True))
+    plain = load_plain(wide)
+    start = "model.diffusion_model."
+    own = {name[len(start) :]: value for name, value in load_file(path).items() if name.startswith(start)}
+    convert = convert_flux_transformer_checkpoint_to_diffusers if wide.flux else convert_sd3_transformer_checkpoint_to_diffusers
+    plain["transformer"].load_state_dict({name: value.float() for name, value in convert(own).items()})
+    del own
+    compare(load(path), plain, wide.flux)
 
 
 def test_a_transformer_alone_with_the_others_from_their_folders(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_thousands_of_files_are_on_screen_at_once(open_page: Open, models: Path)
         const start = performance.now(), found = await (await fetch('api/v1/models')).json();
         return [found.length, performance.now() - start];
     }""")
-    assert spent[0] > 5000 and spent[1] < 5000  # a busy machine; bench/models.py has the bar of a second
+    assert spent[0] > 5000 and spent[1] < 5000  # a busy machine; bench/page.py has the bar of a second
 
 
 def test_the_tab_on_a_telephone(guarded: Guarded, server: Server) -> None:

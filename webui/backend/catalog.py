@@ -201,9 +201,9 @@ def _unreachable(name: str, path: Path, error: OSError) -> Remembered:
     return Remembered(state=(), checkpoint=checkpoint, lasting=False)
 
 
-def walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files of these kinds below a folder, hidden ones left out; see `real_folders`."""
+def walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Paths of files of these kinds below a folder, hidden ones left out; see `real_folders`. Strings: there may be thousands."""
     for parent, _, files in real_folders(folder):
         for name in sorted(files):
             if name.lower().endswith(suffixes) and not name.startswith("."):
-                yield Path(parent, name)
+                yield os.path.join(parent, name)

@@ -5,6 +5,7 @@ Looks at the folders at every question, since they change while the server runs;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,15 +15,15 @@ from webui.backend.headers import read_header
 from webui.schema.errors import ModelError
 from webui.schema.model import FileKind, ModelFile
 
-SUFFIXES = (".safetensors", ".sft", ".pt", ".ckpt", ".pth", ".bin", ".gguf", ".onnx", ".webp", ".png")
+WEIGHTS = (".safetensors", ".sft", ".pt", ".ckpt", ".pth", ".bin", ".gguf", ".onnx")
+SUFFIXES = (*WEIGHTS, ".webp", ".png")
+"""Embeddings may be pictures; for other kinds these are previews."""
+
 DIGITS: Mapping[FileKind, int] = {
     "vae": 10, "lora": 12, "embedding": 12, "hypernetwork": 10, "controlnet": 10, "upscaler": 10, "text_encoder": 10,
     "face_restorer": 10, "face_detector": 10,
 }
 """Length of a hash in the infotext (a1111-contract §6)."""
-
-PICTURES = (".webp", ".png")
-"""Embeddings may be pictures; for other kinds these are previews."""
 
 
 class NetworkFiles:
@@ -49,15 +50,13 @@ class NetworkFiles:
         """Every file of this kind, the first of a name only, sorted by name."""
         found: dict[str, ModelFile] = {}
         for folder in self._folders.get(kind, ()):
-            for path in walk(folder, SUFFIXES):
-                if path.suffix.lower() in PICTURES and kind != "embedding":
-                    continue
+            for path in walk(folder, SUFFIXES if kind == "embedding" else WEIGHTS):
                 try:
-                    stat = path.stat()
+                    stat = os.stat(path)
                 except OSError:
                     continue  # a dangling link, or deleted this moment
-                entry = ModelFile(kind=kind, name=path.stem, path=str(path), size=stat.st_size, mtime=stat.st_mtime)
-                found.setdefault(entry.name, entry)
+                name = os.path.splitext(os.path.basename(path))[0]
+                found.setdefault(name, ModelFile(kind=kind, name=name, path=path, size=stat.st_size, mtime=stat.st_mtime))
         return sorted(found.values(), key=lambda entry: entry.name.lower())
 
     def find(self, kind: FileKind, name: str) -> ModelFile | None:

@@ -128,11 +128,11 @@ class ModelCards:
         beside = listings.get(folder)
         if beside is None:
             beside = listings[folder] = _listing(folder)
-        stem = base if os.path.isdir(item.path) else trunk_name(base)
+        stem = base if isinstance(item, Checkpoint) and os.path.isdir(item.path) else trunk_name(base)
         card: dict[str, Any] = {"kind": entry.kind, "name": item.name, "title": stem, "size": item.size, "mtime": item.mtime}
         inner = folder.removeprefix(entry.home.rstrip("/\\")).strip("/\\") if entry.home else ""
         card |= {"folder": inner.replace("\\", "/")} if inner else {}
-        picture = next((name for name in preview_names(stem) if name in beside), None)
+        picture = next((name for name in preview_names(stem) if name in beside), None) if beside else None
         card |= {"preview": beside[picture]} if picture else {}
         card |= self._facts(entry)
         if f"{stem}.json" in beside:
