@@ -351,7 +351,6 @@ def test_what_cannot_be_run_yet_says_so(folder: Path, hashes, fake) -> None:
     depth = plain | {"model.diffusion_model.input_blocks.0.0.weight": (8, 5, 3, 3)}
     for name, shapes, family, words in (
         ("depth", depth, "sdxl", "Stable Diffusion XL model (depth), which is not supported yet"),
-        ("playground", plain | {"edm_mean": (4,), "edm_std": (4,)}, "sdxl", "works on noise levels of its own (EDM"),
     ):
         fake(folder / f"{name}.safetensors", shapes)
         catalog = Catalog([folder], hashes)

@@ -42,8 +42,9 @@ class ModuleCall:
     """What attention processors are handed along (masks, scales)."""
 
 
-Prediction = Literal["epsilon", "v", "flow"]
-"""What a denoiser was trained to predict: the noise, v = sqrt(a) noise - sqrt(1 - a) picture, or the flow noise - picture."""
+Prediction = Literal["epsilon", "v", "flow", "edm"]
+"""What a denoiser was trained to predict: the noise, v = sqrt(a) noise - sqrt(1 - a) picture, the flow noise - picture, or what Karras et al. 2022
+call F (-v, for pictures of another spread)."""
 
 Denoise = Callable[[ModuleCall], Tensor]
 """A family's denoiser: its raw prediction, shaped like x."""
@@ -103,6 +104,17 @@ class Flow:
 
     shift: float
     even: bool = False
+
+
+@dataclass(frozen=True)
+class Edm:
+    """Noise levels of a model's own (Karras et al. 2022, https://arxiv.org/abs/2206.00364): the least and the most noise, and the spread of its
+    pictures' latents. `karras`: its own schedule is that paper's, else evenly spaced in log sigma."""
+
+    least: float
+    most: float
+    data: float = 1.0
+    karras: bool = False
 
 
 def join_encoded(encoded: Sequence[Encoded]) -> Encoded:
@@ -186,6 +198,9 @@ class Components:
 
     flow: Callable[[int, int], Flow] | None = None
     """Of a flow model: its noise for a picture of this width and height in pixels."""
+
+    edm: Edm | None = None
+    """Of a model with noise levels of its own; `alphas_cumprod` then does not count."""
 
     zero_negative: bool = False
     """An empty negative prompt is all zeros instead of the encoding of nothing."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedModel
 
+from webui.backend import dit_folder
 from webui.backend.families import sd
 from webui.backend.families.ldm import LOGIT_SCALE, Laid, layout, prefixes
 from webui.backend.families.ldm_keys import ema_name
@@ -57,23 +58,37 @@ class _LdmFolder:
     """`Weights` of a folder under LDM's names, with the notes for the single file. A tensor is put together when it is asked for."""
 
     def __init__(self, checkpoint: Checkpoint, stack: ExitStack) -> None:
-        folder, rest = read_folder(checkpoint), Path(checkpoint.path) / REST
+        rest = Path(checkpoint.path) / REST
         self._made: dict[str, Callable[[], Tensor]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        if checkpoint.family in dit_folder.FAMILIES:
+            self._add_parts(checkpoint, stack)
+        else:
+            self._add_sd(checkpoint, stack, whole=rest.is_file())
+        if rest.is_file():
+            others = stack.enter_context(open_weights(rest))
+            for key in others.keys():  # noqa: SIM118 (no dict)
+                self._add(key, others.shape(key), lambda key=key: others.get(key))
+        self.metadata = _read_notes(checkpoint)
+
+    def _add_parts(self, checkpoint: Checkpoint, stack: ExitStack) -> None:
+        for part in dit_folder.parts_of(ModelChoice(checkpoint)):
+            own = part.read(stack.enter_context(open_weights(Path(part.source.path))))
+            for name, laid in dit_folder.published(checkpoint.family or "sd3", part.name, own).items():
+                self._add(name, _shape(laid, own), lambda laid=laid, own=own: laid.join(own))
+
+    def _add_sd(self, checkpoint: Checkpoint, stack: ExitStack, whole: bool) -> None:
+        """`whole`: what no module holds lies in the folder."""
+        folder = read_folder(checkpoint)
         for part in folder.parts:
             own = part.read(stack.enter_context(open_weights(Path(part.source.path))))
             prefix = prefixes(folder.config)[part.name]
             for name, laid in layout(folder.config, part.name, own.keys()).items():
                 self._add(prefix + name, _shape(laid, own), lambda laid=laid, own=own: laid.join(own))
             text = folder.config.texts.get(part.name)
-            if text is not None and text.kind == "open_clip" and not rest.is_file():
+            if text is not None and text.kind == "open_clip" and not whole:
                 dtype = next(iter(own.values())).dtype
                 self._add(f"{prefix}logit_scale", (), lambda dtype=dtype: torch.full((), LOGIT_SCALE, dtype=dtype))
-        if rest.is_file():
-            others = stack.enter_context(open_weights(rest))
-            for key in others.keys():  # noqa: SIM118 (no dict)
-                self._add(key, others.shape(key), lambda key=key: others.get(key))
-        self.metadata = _read_notes(checkpoint)
 
     def keys(self) -> list[str]:
         return list(self._made)
@@ -131,41 +146,66 @@ def write_folder(files: ConvertFiles, progress: Callable[[float], None]) -> None
 
 def check_family(checkpoint: Checkpoint) -> None:
     """Raises `ModelError` for what has no folder layout here."""
-    if checkpoint.family not in IN_BOTH_LAYOUTS:
-        raise ModelError(f"{checkpoint.name} is no Stable Diffusion 1, 2 or XL checkpoint; only those are converted between layouts.", field="layout",
-                         hint="Write it as one file.")
+    if checkpoint.family not in (*IN_BOTH_LAYOUTS, *dit_folder.FAMILIES):
+        raise ModelError(f"{checkpoint.name} is of a family that is not converted between layouts.", field="layout", hint="Leave it as it is.")
+    if checkpoint.family in dit_folder.FAMILIES and checkpoint.layout != "diffusers":
+        dit_folder.check_plain(checkpoint)
+    if checkpoint.prediction == "edm":
+        raise ModelError(f"{checkpoint.name} has noise levels of its own (EDM); such models are not written as folders.", field="layout",
+                         hint="Write it as one file, or take the publisher's folder.")
 
 
 def _write_parts(files: ConvertFiles, temporary: Path, stack: ExitStack, progress: Callable[[float], None]) -> None:
     checkpoint = files.checkpoint
     opened: dict[str, _Watched] = {}
     modules: dict[str, tuple[nn.Module, Streams]] = {}
-    for part in sd.plan(ModelChoice(checkpoint, files.vae)).parts:
+    configs: dict[str, str] = {}
+    dits = checkpoint.family in dit_folder.FAMILIES
+    choice = ModelChoice(checkpoint, files.vae)
+    for part in dit_folder.parts_of(choice) if dits else sd.plan(choice).parts:
         path = part.source.path
         if path not in opened:
             weights = stack.enter_context(open_weights(Path(path)))
             opened[path] = _Watched(weights, _ema_of(weights, files.ema) if path == checkpoint.path else {})
-        modules[part.name] = _module(part, opened[path], shorten=checkpoint.family == "sd2" and checkpoint.layout != "diffusers")
+        if dits:
+            modules[part.name], configs[part.name] = _dit_module(part, opened[path], checkpoint.family or "sd3")
+        else:
+            modules[part.name] = _module(part, opened[path], shorten=checkpoint.family == "sd2" and checkpoint.layout != "diffusers")
     rest, notes = _rest(files, opened, stack)
     total = sum(stream.size for _, streams in modules.values() for stream in streams.values()) or 1
     done = 0
     for name, (module, streams) in modules.items():
-        text = isinstance(module, PreTrainedModel)
         own = as_dtype(streams, files.dtype)
         size, before = sum(stream.size for stream in streams.values()), done
 
         def told(fraction: float, before: int = before, size: int = size) -> None:
             progress((before + fraction * size) / total)
 
-        stem = "model" if text else "diffusion_pytorch_model"
+        stem = "model" if isinstance(module, PreTrainedModel) else "diffusion_pytorch_model"
         write_tensors(temporary / name / f"{stem}.safetensors", own, {"format": "pt"}, progress=told)
         done += size
-        config = module.config.to_json_string() if text else module.to_json_string()  # pyright: ignore[reportCallIssue]
-        (temporary / name / "config.json").write_text(config, encoding="utf-8")
+        (temporary / name / "config.json").write_text(configs.get(name) or _config_of(module), encoding="utf-8")
     if rest:
         write_tensors(temporary / REST, as_dtype(rest, files.dtype), {"format": "pt"})
     (temporary / NOTES).write_text(json.dumps(notes, ensure_ascii=False), encoding="utf-8")
-    _write_index(temporary, checkpoint, {name: module for name, (module, _) in modules.items()})
+    write = dit_folder.write_index if dits else _write_index
+    write(temporary, checkpoint, {name: module for name, (module, _) in modules.items()})
+
+
+def _dit_module(part: Part, weights: Weights, family: str) -> tuple[tuple[nn.Module, Streams], str]:
+    """As `_module`, and its configuration."""
+    with torch.device("meta"):
+        module = part.build()
+    own, config = dit_folder.in_folder(family, part.name, module, part.read(weights))
+    return (module, _streams(own)), config
+
+
+def _config_of(module: Any) -> str:
+    return module.config.to_json_string() if isinstance(module, PreTrainedModel) else module.to_json_string()
+
+
+def _streams(own: Mapping[str, Tensor]) -> Streams:
+    return {key: Stream(value.dtype, tuple(value.shape), lambda value=value: flat_pieces(value)) for key, value in own.items()}
 
 
 def _module(part: Part, weights: Weights, shorten: bool) -> tuple[nn.Module, Streams]:
@@ -182,7 +222,7 @@ def _module(part: Part, weights: Weights, shorten: bool) -> tuple[nn.Module, Str
                 module = CLIPTextModel(CLIPTextConfig.from_dict({**module.config.to_dict(), "num_hidden_layers": layers}))
         # transformers 4 wrote every name of a text model behind `text_model.`, and so are the folders that are in circulation
         own = {key if key.startswith("text_") else f"text_model.{key}": value for key, value in own.items()}
-    return module, {key: Stream(value.dtype, tuple(value.shape), lambda value=value: flat_pieces(value)) for key, value in own.items()}
+    return module, _streams(own)
 
 
 def _layer(key: str) -> int:

@@ -30,6 +30,8 @@ CODE = (
 class LowBitLinear(nn.Linear):
     """A linear layer with `weight` as bytes and `scales` as the bytes of float32 numbers, a row for each row of the weights."""
 
+    scales: nn.Parameter
+
     def __init__(self, like: nn.Linear, width: int, scales: int) -> None:
         super().__init__(like.in_features, like.out_features, like.bias is not None)
         self.register_parameter("weight", _bytes(like.out_features, width))

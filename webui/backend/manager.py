@@ -160,8 +160,7 @@ class ModelManager:
             while len(self._sizes) > 64:
                 self._sizes.popitem(last=False)
         known = self._sizes[choice.key]
-        stored = {name: residence.storage_of(name) for name in known}
-        return {name: size.narrowed(way) if (way := stored[name]) else size for name, size in known.items()}
+        return {name: size.narrowed(residence.storage_of(name)) for name, size in known.items()}
 
     def _plan(self, choice: ModelChoice) -> ModelPlan:
         family = self._families.get(choice.checkpoint.family or "")

@@ -51,9 +51,9 @@ class PartSize:
     linear: int = 0
     """How many of its weights are in linear layers that can be stored in few bits."""
 
-    def narrowed(self, storage: Storage = "fp8") -> PartSize:
-        """With its weights stored in 8 bits, or those of its linear layers in so many."""
-        if self.packed:
+    def narrowed(self, storage: Storage | None = "fp8") -> PartSize:
+        """With its weights stored in 8 bits, or those of its linear layers in so many; None = as it is."""
+        if self.packed or storage is None:
             return self
         if storage == "fp8":
             return replace(self, weights=self.weights // self.itemsize)

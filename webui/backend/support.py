@@ -36,7 +36,7 @@ _SD: tuple[Prediction | None, ...] = (None, "epsilon", "v")
 RUNS: Mapping[str, Runs] = {
     "sd1": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
     "sd2": Runs(("base", "inpainting", "edit", "depth", "unclip-l", "unclip-h"), _LAYOUTS, ("unet",), _SD),
-    "sdxl": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), _SD),
+    "sdxl": Runs(("base", "inpainting", "edit"), _LAYOUTS, ("unet",), (*_SD, "edm")),
     "sdxl-refiner": Runs(("base",), _LAYOUTS, ("unet",), _SD),
     "sd3": Runs(("medium", "medium-3.5", "large-3.5"), _LAYOUTS, ("transformer",), ("flow",)),
     "flux": Runs(("dev", "schnell", "fill"), _LAYOUTS, ("transformer",), ("flow",)),
@@ -60,6 +60,4 @@ def unsupported(family: str, variant: str, layout: Layout, prediction: Predictio
     lacking = [PART_NAMES[part] for part in runs.parts if part not in parts]
     if lacking:
         return f"{name} without its {' and its '.join(lacking)}, which is not supported yet"
-    if prediction == "edm":
-        return f"{name} that works on noise levels of its own (EDM, as Playground 2.5 and CosXL do), which none of Easel's samplers visits"
     return None if prediction in runs.predictions else f"{name} that predicts “{prediction}”, which is not supported yet"

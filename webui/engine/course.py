@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from webui.backend.components import Components, Flow
+from webui.backend.components import Components, Edm, Flow
 from webui.engine.guidance import SkipRules
 from webui.engine.plan import Pass, img2img_steps
 from webui.engine.samplers.contract import SamplerOptions
-from webui.engine.schedules import ConsistencyTable, FlowTable, SigmaTable, ddim_timesteps, zero_terminal_snr
+from webui.engine.schedules import ConsistencyTable, EdmTable, FlowTable, SigmaTable, ddim_timesteps, zero_terminal_snr
 from webui.schema.errors import RequestError, WebuiError
 from webui.schema.settings import PictureSettings
 
@@ -41,8 +41,12 @@ class Course:
 
 def make_table(
     alphas_cumprod: Tensor, part: Pass, settings: PictureSettings, *, sdxl: bool = False, zero_snr: bool = False, flow: Flow | None = None,
+    edm: Edm | None = None,
 ) -> SigmaTable:
-    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR. With `flow` nothing else counts."""
+    """The model's noise table as this pass uses it. `zero_snr`: the model was trained with zero terminal SNR. With `flow` or `edm` nothing else
+    counts."""
+    if edm is not None:
+        return EdmTable(edm.least, edm.most, edm.data, edm.karras, sdxl=sdxl)
     if flow is not None:
         return FlowTable(flow.shift, flow.even)
     if zero_snr or settings.sd_noise_schedule == "Zero Terminal SNR":
@@ -55,7 +59,7 @@ def make_table(
 def table_of(components: Components, part: Pass, settings: PictureSettings) -> SigmaTable:
     """`make_table` of a loaded model."""
     flow = components.flow(part.width, part.height) if components.flow else None
-    return make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr, flow=flow)
+    return make_table(components.alphas_cumprod, part, settings, sdxl=components.sdxl, zero_snr=components.zero_snr, flow=flow, edm=components.edm)
 
 
 def make_course(part: Pass, table: SigmaTable, settings: PictureSettings) -> Course:

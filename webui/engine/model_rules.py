@@ -34,6 +34,9 @@ def check_model(
     if larger is not None and second.is_flow:
         _check_size(second, _second_size(larger, settings))
         _check_sampler(second, larger.hr_sampler or request.sampler, "hr_sampler" if larger.hr_sampler else "sampler", registries, settings)
+    _check_consistency(checkpoint, request.sampler, "sampler", registries)
+    if larger is not None:
+        _check_consistency(second, larger.hr_sampler or request.sampler, "hr_sampler" if larger.hr_sampler else "sampler", registries)
     for field, other in others.items():
         _check_other(request, checkpoint, field, other, registries)
 
@@ -79,9 +82,16 @@ def _check_sampler(checkpoint: Checkpoint, name: str, field: str, registries: Re
         raise RequestError(what, field="settings.s_churn", hint="Set it to 0.")
 
 
+def _check_consistency(checkpoint: Checkpoint, name: str, field: str, registries: Registries) -> None:
+    if checkpoint.prediction == "edm" and registries.samplers.get(name, field=field).consistency:
+        what = f"{name} counts in timesteps, and {checkpoint.name} has noise levels of its own."
+        raise RequestError(what, field=field, hint="Take Euler, DPM++ 2M or another sampler.")
+
+
 def _check_other(request: PictureRequest, checkpoint: Checkpoint, field: str, other: Checkpoint, registries: Registries) -> None:
-    """Latents mean something else for each of the flow families: one model cannot go on with those of another."""
-    if checkpoint.family == other.family or not (checkpoint.is_flow or other.is_flow):
+    """Latents mean something else for each of the flow families, and to EDM models: one model cannot go on with those of another."""
+    levels = (checkpoint.prediction == "edm") != (other.prediction == "edm")
+    if not levels and (checkpoint.family == other.family or not (checkpoint.is_flow or other.is_flow)):
         return
     larger = second_pass(request)
     handed_on = field == "refiner_checkpoint"
@@ -89,4 +99,5 @@ def _check_other(request: PictureRequest, checkpoint: Checkpoint, field: str, ot
         handed_on = registries.upscalers.get(larger.hr_upscaler, field="hr_upscaler").latent_mode is not None
     if handed_on:
         hint = "Choose one of the same family." if field == "refiner_checkpoint" else "Choose an upscaler that works on pictures, or the same family."
-        raise RequestError(f"{other.name} cannot go on with what {checkpoint.name} began: they are of different families.", field=field, hint=hint)
+        what = f"{other.name} cannot go on with what {checkpoint.name} began: they are of different {'kinds' if levels else 'families'}."
+        raise RequestError(what, field=field, hint=hint)

@@ -16,7 +16,7 @@ from webui.backend.components import Denoise, ModuleCall, Prediction
 from webui.engine.conditioning import Conditioning, Conditions, Shares
 from webui.engine.guidance import Guidance
 from webui.engine.samplers.contract import Guided
-from webui.engine.schedules import SigmaTable
+from webui.engine.schedules import EdmTable, SigmaTable
 from webui.engine.step_hooks import PassHooks
 
 Revise = Callable[[ModuleCall], ModuleCall]
@@ -92,21 +92,24 @@ class GuidedNetwork:
 
     def x0(self, x: Tensor, sigma: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.x0`. Karras et al. 2022, section 5: x0 = c_skip x + c_out F(c_in x), here for epsilon and v prediction. For flow prediction
-        x = (1 - sigma) picture + sigma noise, as in Esser et al. 2024, https://arxiv.org/abs/2403.03206, and x0 = x - sigma F(x)."""
+        x = (1 - sigma) picture + sigma noise, as in Esser et al. 2024, https://arxiv.org/abs/2403.03206, and x0 = x - sigma F(x). Pictures of
+        another spread than 1 (EDM) stand in c_in, c_skip and c_out."""
         x, sigma = self._enter(x, sigma)
         if self._prediction == "flow":
             outputs = self._outputs(x, self.table.told(sigma), sigma)
             base, scale = x, -sigma
         else:
-            c_in = 1 / (sigma**2 + 1) ** 0.5
+            c_in = 1 / (sigma**2 + self.table.data**2) ** 0.5
             outputs = self._outputs(x * c_in, self.table.told(sigma), sigma)
-            base, scale = (x, -sigma) if self._prediction == "epsilon" else (c_in**2 * x, -sigma * c_in)
+            base, scale = (x, -sigma) if self._prediction == "epsilon" else self._parted(x, sigma, c_in)
         return self._guide(self._answers(outputs, base, scale), base, sigma)
 
     def eps(self, x: Tensor, t: Tensor, *, ahead: bool = False) -> Guided:
         """See `Network.eps`. For v prediction eps = sqrt(a) v + sqrt(1 - a) x (Salimans & Ho 2022, https://arxiv.org/abs/2202.00512). Flow prediction
         is the same seen from x / |(1 - sigma, sigma)|: eps = x' + (1 - sigma) F(x')."""
         x, t = self._enter(x, t)
+        if isinstance(self.table, EdmTable):
+            return self._eps_of_edm(x, t)
         if self._prediction == "epsilon":
             return self._guide(self._outputs(x, t.float(), t), None, t)
         if self._prediction == "v":
@@ -118,6 +121,19 @@ class GuidedNetwork:
             base, scale = x * ((1 - sigma) ** 2 + sigma**2) ** 0.5, 1 - sigma
             outputs = self._outputs(base, self.table.told(sigma), t)
         return self._guide(self._answers(outputs, base, scale), base, t)
+
+    def _eps_of_edm(self, x: Tensor, t: Tensor) -> Guided:
+        """The same for noise levels of a model's own: eps = (y - x0) / sigma with y = sqrt(1 + sigma^2) x, which is how x stands in `x0`."""
+        sigma = self.table.sigmas[int(t)]
+        y, c_in = x * (1 + sigma**2) ** 0.5, 1 / (sigma**2 + self.table.data**2) ** 0.5
+        outputs = self._outputs(y * c_in, self.table.told(sigma), t)
+        base, scale = self._parted(y, sigma, c_in)
+        return self._guide(self._answers(outputs, (y - base) / sigma, -scale / sigma), (y - base) / sigma, t)
+
+    def _parted(self, x: Tensor, sigma: Tensor, c_in: Tensor) -> tuple[Tensor, Tensor]:
+        """c_skip x and c_out, for v and for F of EDM, which has the other sign."""
+        data = self.table.data
+        return (data * c_in) ** 2 * x, (sigma if self._prediction == "edm" else -sigma) * (data * c_in)
 
     def _enter(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """A call begins: which conditioning is in force, and what plugins make of everything."""

@@ -23,6 +23,9 @@ class SigmaTable:
     `quantize`: timesteps are rounded to the nearest trained one (A1111's "Enable quantization in K samplers"). `sdxl` picks fixed schedules.
     """
 
+    data = 1.0
+    """The spread of the pictures that the model was trained on."""
+
     def __init__(self, alphas_cumprod: Tensor, *, quantize: bool = False, sdxl: bool = False) -> None:
         self.alphas_cumprod = alphas_cumprod.to("cpu", torch.float32)
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5
@@ -129,6 +132,26 @@ class FlowTable(SigmaTable):
         if not self.even:
             return super().own(n)
         return _end_with_zero(_shifted(1 - torch.arange(n) / n, self.shift))
+
+
+class EdmTable(SigmaTable):
+    """Noise levels of a model's own, evenly spaced in log sigma; it is told 0.25 ln sigma (Karras et al. 2022, table 1). `karras`: its own schedule
+    is that paper's."""
+
+    def __init__(self, least: float, most: float, data: float = 1.0, karras: bool = False, *, sdxl: bool = False, timesteps: int = 1000) -> None:
+        sigmas = torch.linspace(math.log(least), math.log(most), timesteps).exp()
+        super().__init__(1 / (1 + sigmas**2), sdxl=sdxl)
+        self.sigmas, self.log_sigmas = sigmas, sigmas.log()
+        self._log_sigmas = self.log_sigmas.numpy()
+        self.data, self.karras = data, karras
+
+    def told(self, sigma: Tensor) -> Tensor:
+        """What the model is told at these sigmas."""
+        return sigma.log() / 4
+
+    def own(self, n: int) -> Tensor:
+        """See `SigmaTable.own`."""
+        return karras(n, self.sigma_min, self.sigma_max) if self.karras else super().own(n)
 
 
 def _shifted(share: Tensor, shift: float) -> Tensor:

@@ -250,8 +250,9 @@ def _converted_name(source: Checkpoint, request: Convert) -> str:
 
 
 def _tokenizers(source: Checkpoint) -> dict[str, str]:
-    """CLIP's tokenizer as transformers reads it, for each text encoder. SD 2.x and SDXL's second pad with "!"."""
-    names = {"sdxl": ("tokenizer", "tokenizer_2"), "sdxl-refiner": ("tokenizer_2",)}.get(source.family or "", ("tokenizer",))
+    """CLIP's tokenizer as transformers reads it, for each text encoder. SD 2.x and the second of SDXL and SD 3 pad with "!"."""
+    both = ("tokenizer", "tokenizer_2")
+    names = {"sdxl": both, "sd3": both, "sdxl-refiner": ("tokenizer_2",)}.get(source.family or "", ("tokenizer",))
     padded = {"tokenizer": source.family == "sd2", "tokenizer_2": True}
     return {f"{folder}/{name}": text for folder in names for name, text in tokenizer_files("!" if padded[folder] else "<|endoftext|>").items()}
 

@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from webui.backend.components import END, Autoencoder, Components, Encoded, Frame, ModuleCall, Prediction, TextEncoder, View
 from webui.backend.device import Device
 from webui.backend.families import sd_folder
+from webui.backend.families.edm import PLAYGROUND_SCALING, Trained, read_trained
 from webui.backend.families.ldm import read_part
 from webui.backend.families.part_files import PartFile, Shapes, base_of, open_file, seek
 from webui.backend.families.places import Place, find_part, latent_channels_at, width_at
@@ -56,10 +57,14 @@ def plan(choice: ModelChoice) -> ModelPlan:
             parts, config = [part if one.name == "vae" else one for one in parts], config.revise(vae=vae)
     else:
         parts, config = _parts_of_files(choice, family)
-    config = _with_training(config, checkpoint)
+    trained = None
+    if checkpoint.prediction == "edm" and family == "sdxl" and checkpoint.layout != "diffusers":
+        trained = read_trained(Path(checkpoint.path), read_header(Path(checkpoint.path)).shapes)
+    else:
+        config = _with_training(config, checkpoint)
 
     def assemble(modules: Mapping[str, Any], device: Device) -> Components:
-        return as_components(SdModules(config, **modules), checkpoint, device)
+        return as_components(SdModules(config, **modules), checkpoint, device, trained)
 
     return ModelPlan(tuple(parts), assemble)
 
@@ -145,8 +150,8 @@ def _part(name: str, source: Source, place: Place, config: SdConfig) -> Part:
     return Part(name, source, build, read, restore_buffers) if name.startswith("text") else Part(name, source, build, read)
 
 
-def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) -> Components:
-    """Modules that are on the device already, as the engine sees them."""
+def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device, trained: Trained | None = None) -> Components:
+    """Modules that are on the device already, as the engine sees them. `trained`: of a model with noise levels of its own."""
     unet, config = modules.unet, modules.config
     if device.attention == "xformers":
         unet.enable_xformers_memory_efficient_attention()
@@ -168,9 +173,14 @@ def as_components(modules: SdModules, checkpoint: Checkpoint, device: Device) ->
     if config.unet.classed:
         more = {"describe": _no_picture(config.unet.classed, device.device)}
     if extra:
-        more["look"] = _looker(extra, config.vae.scaling, device.device)
+        more["look"] = _looker(extra, 1.0 if trained else config.vae.scaling, device.device)  # CosXL edit sees scaled latents, as ComfyUI shows them
+    vae = SdAutoencoder(modules.vae, config.vae.scaling, config.vae.shift)
+    if trained is not None:
+        more["edm"] = trained.edm
+        if trained.mean is not None and trained.spread is not None:
+            vae = SdAutoencoder(modules.vae, (PLAYGROUND_SCALING / trained.spread).to(device.device), trained.mean.to(device.device))
     return Components(
-        checkpoint, device, denoise, encoders, SdAutoencoder(modules.vae, config.vae.scaling, config.vae.shift), _prediction(unet, config),
+        checkpoint, device, denoise, encoders, vae, trained.prediction if trained else _prediction(unet, config),
         scaled_linear_alphas(scheduler.beta_start, scheduler.beta_end, scheduler.timesteps), config.unet.latent_channels, parts,
         zero_snr=scheduler.zero_snr, **more,
     )

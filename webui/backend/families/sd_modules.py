@@ -137,11 +137,11 @@ def restore_buffers(module: nn.Module, device: torch.device) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SdAutoencoder:
-    """`components.Autoencoder` over diffusers' KL autoencoder."""
+    """`components.Autoencoder` over diffusers' KL autoencoder. `scaling` and `shift`: of all channels, or (1, channels, 1, 1)."""
 
     vae: AutoencoderKL
-    scaling: float
-    shift: float = 0.0
+    scaling: float | Tensor
+    shift: float | Tensor = 0.0
 
     @property
     def _dtype(self) -> torch.dtype:
