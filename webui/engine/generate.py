@@ -152,7 +152,8 @@ def _with_faces(shop: Workshop, tools: RunTools, image: Image.Image) -> tuple[Im
     if not settings.face_restoration or shop.mender is None:
         return image, ()
     kind = settings.face_restoration_model
-    made = shop.mender.mend(image, kind.lower(), **({"weight": settings.code_former_weight} if kind == "CodeFormer" else {}))
+    options = {"weight": settings.code_former_weight} if kind == "CodeFormer" else {}
+    made = shop.mender.mend(image, kind.lower(), "", 1.0, **options)
     shop.mender.models.trim(0 if settings.face_restoration_unload else None)
     return made, (Companion(BEFORE_FACES, image),) if settings.save_images_before_face_restoration else ()
 
