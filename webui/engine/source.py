@@ -134,9 +134,9 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
         (request.mask_blur, request.mask_blur), request.inpainting_mask_invert, not request.soft,
         request.inpaint_full_res_padding if request.inpaint_full_res else None, request.inpainting_fill != "original",
     )
-    prepared = prepare(image, mask, (part.width, part.height), FITS[request.resize_mode], use, grow)
-    assert prepared is not None  # `lay` refuses a mask with nothing in it
     size, fit = (part.width, part.height), FITS[request.resize_mode]
+    prepared = prepare(image, mask, size, fit, use, grow)
+    assert prepared is not None  # `lay` refuses a mask with nothing in it
 
     def depth_of(checkpoint: Checkpoint) -> Tensor:
         if request.depth is not None:
