@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.api.server import make_api
 from webui.schema.generation import PROMPT_LIMIT, Txt2Img
 from webui.schema.job import JobStatus
@@ -431,3 +432,58 @@ def test_vaes_can_be_chosen(client: TestClient, studio: Studio, data: Path) -> N
     refused = client.post("/api/v1/jobs", json={"prompt": "x", "settings": {"sd_vae": "sofd.safetensors"}})
     assert refused.status_code == 422
     assert "soft.safetensors" in refused.json()["hint"]
+
+
+def refused(client: TestClient, **request: object) -> str | None:
+    """The field at which a request for a job is refused; None when it is taken."""
+    answer = client.post("/api/v1/jobs", json=request)
+    assert answer.status_code in (200, 201, 202, 422), answer.text
+    return answer.json()["field"] if answer.status_code == 422 else None
+
+
+def test_a_mask_with_nothing_in_it_is_refused_before_it_waits(client: TestClient, studio: Studio) -> None:
+    def store(image: Image.Image) -> dict[str, object]:
+        return studio.images.put(bytes_of(image)).model_dump()
+
+    image = store(Image.new("RGB", (64, 64), "red"))
+    black, white, clear = store(Image.new("L", (64, 64))), store(Image.new("L", (64, 64), 255)), store(Image.new("RGBA", (64, 64)))
+    strokes = store(Image.new("RGBA", (64, 64), (9, 9, 9, 255)))
+    asked = {"kind": "img2img", "image": image, "width": 64, "height": 64}
+    for mode in ("inpaint", "inpaint_upload"):
+        assert refused(client, **asked, mode=mode, mask=black) == "mask"
+        assert refused(client, **asked, mode=mode, mask=clear) == "mask"
+        assert refused(client, **asked, mode=mode, mask=white, inpainting_mask_invert=True) == "mask"
+        assert refused(client, **asked, mode=mode, mask=white) is None
+        assert refused(client, **asked, mode=mode, mask=black, inpainting_mask_invert=True) is None
+    assert refused(client, **asked, mode="inpaint_sketch", colour=clear) == "colour"
+    assert refused(client, **asked, mode="inpaint_sketch", colour=strokes, mask_alpha=100) == "colour"
+    assert refused(client, **asked, mode="inpaint_sketch", colour=strokes) is None
+    assert refused(client, **asked, mode="img2img", mask=black) is None  # not used
+
+
+def test_face_restoration_without_its_files_is_refused_before_it_waits(client: TestClient, studio: Studio, data: Path) -> None:
+    assert refused(client, prompt="x", restore_faces=True) == "restore_faces"
+    assert refused(client, prompt="x", settings={"face_restoration": True}) == "settings.face_restoration"
+    assert refused(client, prompt="x", restore_faces=False, settings={"face_restoration": True}) is None
+    for name in ("Codeformer/codeformer.pth", "opencv/face_detection_yunet_2023mar.onnx"):
+        (data / "models" / name).parent.mkdir(exist_ok=True)
+        (data / "models" / name).write_bytes(b"")
+    answer = client.post("/api/v1/jobs", json={"prompt": "x", "restore_faces": True})
+    assert studio.job(answer.json()["id"])[0].settings.face_restoration
+    assert refused(client, prompt="x", restore_faces=True, settings={"face_restoration_model": "GFPGAN"}) == "restore_faces"
+
+
+def test_a_depth_model_without_an_estimator_is_refused_before_it_waits(client: TestClient, studio: Studio, data: Path) -> None:
+    write_checkpoint(data / "models" / "Stable-diffusion" / "depth.safetensors", KINDS["tiny"]["sd2-depth"], 5)
+    image = studio.images.put(bytes_of(Image.new("RGB", (64, 64), "red"))).model_dump()
+    asked = {"kind": "img2img", "image": image, "width": 64, "height": 64, "checkpoint": "depth.safetensors"}
+    assert refused(client, **asked) == "depth"
+    assert refused(client, **asked, depth=image) is None
+    assert refused(client, prompt="x", checkpoint="depth.safetensors") is None
+
+
+def bytes_of(image: Image.Image) -> bytes:
+    """As a PNG."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

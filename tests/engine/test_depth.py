@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from transformers import CLIPTextModel, DPTConfig, DPTForDepthEstimation, DPTIma
 from tests.backend.conftest import Hashes
 from tools.random_checkpoint import KINDS, write_folder
 from webui.backend.catalog import Catalog
+from webui.backend.device import Device
+from webui.engine.depth import DepthEstimator
 from webui.engine.estimators import check_depth, find_estimator
 from webui.engine.prompt.tokens import encode
 from webui.engine.runtime import Runtime
@@ -33,6 +36,7 @@ from webui.schema.errors import ModelError, RequestError
 from webui.schema.generation import ImageRef, Txt2Img
 from webui.schema.img2img import Img2Img
 from webui.schema.machine import DeviceOptions
+from webui.schema.model import Checkpoint
 from webui.schema.settings import PictureSettings
 
 SIZE, STEPS, CFG, SEED = 96, 4, 5.0, 11
@@ -171,6 +175,26 @@ def test_it_is_refused_before_the_job(models: Path, runtime: Runtime) -> None:
     check_depth(Img2Img(image=IMAGE, depth=MAP), (bare,), models)
     check_depth(Img2Img(image=IMAGE), (own,), None)
     check_depth(Txt2Img(), (bare,), models)  # sees zeros, as in A1111
+
+
+def test_the_estimator_of_a_single_file(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen in the picture as MiDaS is shown it: 384 pixels a side, -1 to 1."""
+    asked: list[Path] = []
+
+    class Brightness(torch.nn.Module):
+        def forward(self, pixels: Tensor) -> SimpleNamespace:
+            assert pixels.shape == (1, 3, 384, 384) and pixels.min() == -1 and pixels.max() == 1
+            return SimpleNamespace(predicted_depth=pixels.mean(1))
+
+    def load(path: Path, device: Device) -> torch.nn.Module:
+        asked.append(path)
+        return Brightness()
+
+    monkeypatch.setattr("webui.engine.depth.load_midas", load)
+    whole = Checkpoint(name="d", path=str(models / "d.ckpt"), size=1, mtime=1, family="sd2", variant="depth", parts=("unet", "depth_estimator"))
+    check_depth(Img2Img(image=IMAGE), (whole,), None)
+    depth = DepthEstimator(Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa"), None).estimate(whole, SLOPE.convert("RGB"))
+    assert depth.shape == (1, 1, 384, 384) and (depth.diff(dim=2) >= 0).all() and asked == [models / "d.ckpt"]
 
 
 @pytest.mark.parametrize("changes", [

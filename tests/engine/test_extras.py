@@ -18,7 +18,7 @@ from webui.engine.captions import Captioner
 from webui.engine.enlarging import Enlarger
 from webui.engine.extras import faces as face_module
 from webui.engine.extras.crops import Autosize, Hints, autosized, fill_size, focal_point, split_oversized
-from webui.engine.extras.faces import UPRIGHT, Face, find_faces, restore
+from webui.engine.extras.faces import UPRIGHT, Face, Mender, find_faces, restore
 from webui.engine.extras.piece import Piece, endings
 from webui.engine.extras.pipeline import DO, Bench, limited, process, target_size
 from webui.engine.tables import register_tables
@@ -42,7 +42,7 @@ def bench(tmp_path: Path) -> Bench:
     registries, models = Registries(), ImageModels(CPU)
     register_tables(registries)
     registries.add_upscaler(UpscalerSpec(name="net", file=str(save_esrgan(tmp_path / "net.safetensors"))))
-    return Bench(Enlarger(models), models, registries.upscalers, Captioner(CPU, None), lambda kind, name: None, RunTools())
+    return Bench(Enlarger(models), Mender(models, lambda kind, name: None), registries.upscalers, Captioner(CPU, None), RunTools())
 
 
 def run(bench: Bench, image: Image.Image, **fields: Any) -> list[Piece]:
@@ -218,8 +218,9 @@ def test_gfpgan_notes_its_visibility(bench: Bench, monkeypatch: pytest.MonkeyPat
         seen.append((kind, name))
         return tmp_path / "net.safetensors"
 
-    monkeypatch.setattr("webui.engine.extras.pipeline.find_faces", lambda image, detector: [])
-    made = process(picture(32, 32), Extras(upscale=False, gfpgan=True, gfpgan_visibility=0.5), replace(bench, find_file=find))
+    monkeypatch.setattr("webui.engine.extras.faces.find_faces", lambda image, detector: [])
+    mender = replace(bench.mender, find_file=find)
+    made = process(picture(32, 32), Extras(upscale=False, gfpgan=True, gfpgan_visibility=0.5), replace(bench, mender=mender))
     assert made[0].notes == {"GFPGAN visibility": 0.5}
     assert ("gfpgan", "") in seen and ("face_detector", "") in seen
     with pytest.raises(ModelError, match="not there any more"):

@@ -55,7 +55,7 @@ def test_lanes() -> None:
 
 def test_every_shown_field_has_a_widget_and_its_default_fits_the_control() -> None:
     shown = {name: widget_of(field) for name, field in GenerationRequest.model_fields.items()}
-    assert [name for name, widget in shown.items() if widget is None] == ["style_texts", "ext"]
+    assert [name for name, widget in shown.items() if widget is None] == ["style_texts", "restore_faces", "ext"]
     for name, widget in shown.items():
         default = GenerationRequest.model_fields[name].default
         if isinstance(widget, Slider):

@@ -106,7 +106,6 @@ class Pipeline:
             raise ModelError(f"{self._checkpoint.name}: its pipeline ({self.kind}) makes something else than pictures.", field="checkpoint")
         return pictures
 
-
     @property
     def factor(self) -> int:
         """How many times as large an upscaler makes a picture."""

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+from transformers import AutoImageProcessor, AutoModelForDepthEstimation, DPTImageProcessor
 
 from webui.backend.device import Device
-from webui.engine.estimators import HINT, find_estimator, no_estimator
+from webui.backend.families.midas import load_midas
+from webui.engine.estimators import HINT, Estimator, find_estimator, no_estimator
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -40,7 +41,7 @@ class DepthEstimator:
         if found is None:
             raise no_estimator(checkpoint)
         with torch.inference_mode(False):
-            prepare, network = _load(found.preparation, found.network)
+            prepare, network = self._load(found)
         log.info("estimating depth by %s", found.network)
         try:
             pixels = prepare(images=image, return_tensors="pt").pixel_values
@@ -54,7 +55,14 @@ class DepthEstimator:
         return depth[:, None].float()
 
 
-def _load(preparation: Path, network: Path) -> tuple[Any, Any]:
+    def _load(self, found: Estimator) -> tuple[Any, Any]:
+        """What prepares a picture, and the network."""
+        if found.preparation is None:
+            return DPTImageProcessor(), load_midas(found.network, self._device)
+        return _load_folders(found.preparation, found.network)
+
+
+def _load_folders(preparation: Path, network: Path) -> tuple[Any, Any]:
     """In float32: batch normalisation, which some have, is not for 16 bits. Nothing is downloaded, and no code that lies there is run."""
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:

@@ -23,10 +23,11 @@ HINT = (
 
 @dataclass(frozen=True)
 class Estimator:
-    """Two folders in transformers' layout: of the network, and of what prepares pictures for it."""
+    """Two folders in transformers' layout: of the network, and of what prepares pictures for it. Without the second the network is MiDaS' and lies in
+    the checkpoint's own file."""
 
     network: Path
-    preparation: Path
+    preparation: Path | None
 
 
 def find_estimator(checkpoint: Checkpoint, models: Path | None) -> Estimator | None:
@@ -49,13 +50,17 @@ def no_estimator(checkpoint: Checkpoint) -> RequestError:
 
 
 def _places(checkpoint: Checkpoint, models: Path | None) -> Iterator[Estimator]:
+    whole = Path(checkpoint.path)
     if checkpoint.layout == "diffusers":
-        whole = Path(checkpoint.path)
         yield Estimator(whole / "depth_estimator", whole / "feature_extractor")
+    elif "depth_estimator" in checkpoint.parts:
+        yield Estimator(whole, None)
     for place in (models / name for name in FOLDERS) if models else ():
         for folder in (place, *sorted(item for item in place.glob("*") if item.is_dir())):
             yield Estimator(folder, folder)
 
 
 def _is_there(found: Estimator) -> bool:
+    if found.preparation is None:
+        return True
     return (found.network / "config.json").is_file() and (found.preparation / PREPROCESSOR).is_file()

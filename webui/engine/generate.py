@@ -21,6 +21,7 @@ from webui.engine.course import Course, make_course, refiner_due, sampler_option
 from webui.engine.denoise import Denoised, denoise
 from webui.engine.depth import DepthEstimator
 from webui.engine.enlarging import Enlarger, Grow
+from webui.engine.extras.faces import Mender
 from webui.engine.faces import Keeping, RefinedNetwork, make_network
 from webui.engine.fitting import Fit, fit, one_lower, within_memory, work_of
 from webui.engine.foreign import is_foreign
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 BEFORE_HIRES = "before-highres-fix"
 """How the name of a copy of the first pass ends."""
 
+BEFORE_FACES = "before-face-restoration"
+"""The same, of a picture before its faces were restored."""
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -71,6 +75,9 @@ class Workshop:
 
     depth: DepthEstimator | None = None
     """Sees how far things in a picture are."""
+
+    mender: Mender | None = None
+    """Mends faces."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,8 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
     if is_foreign(plan.checkpoint) and shop.pipelines is not None:
         shop.manager.evict()
         for picture in draw_foreign(plan, shop.pipelines, shop.options, tools):
-            yield replace(picture, image=_ready(shop, plan, picture.image, picture.index))
+            image, beside = _with_faces(shop, tools, picture.image)
+            yield replace(picture, image=_ready(shop, plan, image, picture.index), companions=beside)
         return
     if shop.pipelines is not None:
         shop.pipelines.evict()
@@ -136,6 +144,18 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
 def _ready(shop: Workshop, plan: Plan, image: Image.Image, index: int) -> Image.Image:
     """A finished picture, after plugins had it."""
     return image if shop.host is None else shop.host.revise("image_ready", "image", image, request=plan.request, index=index)
+
+
+def _with_faces(shop: Workshop, tools: RunTools, image: Image.Image) -> tuple[Image.Image, tuple[Companion, ...]]:
+    """The picture with its faces restored, where that is asked for, and what is to be saved beside it."""
+    settings = tools.settings
+    if not settings.face_restoration or shop.mender is None:
+        return image, ()
+    kind = settings.face_restoration_model
+    options = {"weight": settings.code_former_weight} if kind == "CodeFormer" else {}
+    made = shop.mender.mend(image, kind.lower(), "", 1.0, **options)
+    shop.mender.models.trim(0 if settings.face_restoration_unload else None)
+    return made, (Companion(BEFORE_FACES, image),) if settings.save_images_before_face_restoration else ()
 
 
 def choice_of(plan: Plan, checkpoint: Checkpoint | None, shop: Workshop) -> ModelChoice:
@@ -166,8 +186,12 @@ def _carry_out(plan: Plan, shop: Workshop, tools: RunTools, fitted: Fit) -> Iter
             for number, latents in enumerate(canvas.denoised.latents):
                 image, index = develop(models.now, latents, tools.vae_notice), batch.first + number
                 beside = (Companion(BEFORE_HIRES, canvas.before[number]),) if canvas.before else ()
+                if not canvas.denoised.partial:
+                    image, plain = _with_faces(shop, tools, image)
+                    beside = (*beside, *plain)
                 if source is not None:
-                    image, beside = source.finish(image, latents, number)
+                    image, more = source.finish(image, latents, number)
+                    beside = (*beside, *more)
                 original = source.original if source is not None and keep_original else None
                 yield Picture(_ready(shop, plan, image, index), plan, index, canvas.denoised.partial, beside, original)
             if canvas.denoised.partial and tools.cancel.interrupted:

@@ -11,17 +11,10 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from webui.engine.framing import Fit, Grow, Place, Size, frame_image, masked_box, place_of, stretch, widen_box
-
-ROUND_ABOVE = 128
-"""Of a mask in a picture's transparency: more than this is masked."""
+from webui.engine.painted import ANY, stroke_mask
 
 FILL = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Radius of the blur, and how often it is laid over the ones before."""
-
-
-ANY = [255 * (value > 0) for value in range(256)]
-"""Everything that is not black becomes white."""
-
 
 @dataclass(frozen=True)
 class MaskUse:
@@ -69,14 +62,6 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     return whole.convert("RGB")
 
 
-def read_mask(image: Image.Image, rounded: bool) -> Image.Image:
-    """A grey mask: the opacity of a picture with transparency, of any other its brightness."""
-    if image.mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255):
-        return image.convert("L")
-    opacity = image.getchannel("A")
-    return opacity.point([255 * (value > ROUND_ABOVE) for value in range(256)]) if rounded else opacity
-
-
 def blur_mask(mask: Image.Image, radius: tuple[int, int]) -> Image.Image:
     """Gauss' blur, first in x, then in y. OpenCV's, because its rounding decides which pixels of a rounded mask count."""
     pixels = np.array(mask)
@@ -113,11 +98,8 @@ def with_strokes(image: Image.Image, colour: Image.Image) -> Image.Image:
 
 
 def sketch_mask(image: Image.Image, colour: Image.Image, transparency: float, blur: int) -> tuple[Image.Image, Image.Image]:
-    """What `inpaint_sketch` begins with (RGB) and its mask. The mask is what was painted on, darker by `transparency` per cent; the strokes are
-    blurred as the mask is."""
-    painted = colour.convert("RGBA").getchannel("A").point(ANY)
-    share = 1 - transparency / 100
-    mask = painted.point([int(value * share) for value in range(256)])
+    """What `inpaint_sketch` begins with (RGB) and its mask (see `stroke_mask`); the strokes are blurred as the mask is."""
+    mask = stroke_mask(colour, transparency)
     soft = ImageFilter.GaussianBlur(blur)
     whole = with_strokes(image, colour).convert("RGB")
     return Image.composite(whole.filter(soft), image.convert("RGB"), mask.filter(soft)), mask

@@ -233,7 +233,7 @@ def make_plan(
         if isinstance(request, Img2Img):
             only, own = _with_picture(only, request, checkpoint, registries, settings), img2img.source_extras(request, checkpoint, settings)
         extras = (
-            *_told(request, checkpoint), *seed_extras(request, subseeds), *own, *sampling_extras(only, settings),
+            *_told(request, checkpoint, settings), *seed_extras(request, subseeds), *own, *sampling_extras(only, settings),
             *refiner_extras(only.refine, request, settings),
         )
         return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (only,), batches, extras)
@@ -246,12 +246,12 @@ def make_plan(
     )
     differing = [texts[0] if texts[0] != base else None for texts, base in zip(hires, (prompts[0], negatives[0]), strict=True)]
     label = second.schedule.label if second.schedule and second.schedule != schedule else None
-    title, told = second.checkpoint and second.checkpoint.short_title, _told(request, checkpoint)
-    distilled = second.distilled_cfg if (second.checkpoint or checkpoint).is_distilled and (not told or told[0][1] != second.distilled_cfg) else None
+    title, own = second.checkpoint and second.checkpoint.short_title, request.distilled_cfg_scale if checkpoint.is_distilled else None
+    distilled = second.distilled_cfg if (second.checkpoint or checkpoint).is_distilled and second.distilled_cfg != own else None
     fields = hires_extras(larger, sizes, (differing[0], differing[1]), label, title, distilled)
     extras = dict((
-        *told, *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings), *sampling_extras(second, settings),
-        *refiner_extras(refine, request, settings),
+        *_told(request, checkpoint, settings), *seed_extras(request, subseeds), *fields, *sampling_extras(first, settings),
+        *sampling_extras(second, settings), *refiner_extras(refine, request, settings),
     ))
     return Plan(request, checkpoint, sampler, schedule, seeds, subseeds, (first, second), batches, tuple(extras.items()))
 
@@ -339,9 +339,13 @@ def check_prompts(request: PictureRequest, registries: Registries, settings: Pic
             check_prompt(text, second, settings, field)
 
 
-def _told(request: PictureRequest, checkpoint: Checkpoint) -> tuple[tuple[str, object], ...]:
-    """Forge's field of models with built-in guidance."""
-    return (("Distilled CFG Scale", request.distilled_cfg_scale),) if checkpoint.is_distilled else ()
+def _told(request: PictureRequest, checkpoint: Checkpoint, settings: PictureSettings) -> tuple[tuple[str, object], ...]:
+    """Forge's field of models with built-in guidance, A1111's of faces, and how strong CodeFormer is."""
+    told = (("Distilled CFG Scale", request.distilled_cfg_scale),) if checkpoint.is_distilled else ()
+    if not settings.face_restoration:
+        return told
+    model, weight = settings.face_restoration_model, settings.code_former_weight
+    return (*told, ("Face restoration", model), *((("CodeFormer weight", weight),) if model == "CodeFormer" and weight != 0.5 else ()))
 
 
 def _two_passes(request: Txt2Img, only: Pass, size: HiresSize, registries: Registries, checkpoint: Checkpoint) -> tuple[Pass, Pass]:

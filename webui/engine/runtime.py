@@ -24,6 +24,7 @@ from webui.backend.vae_choice import choose_vae
 from webui.engine.captions import Captioner
 from webui.engine.depth import DepthEstimator
 from webui.engine.enlarging import Enlarger
+from webui.engine.extras.faces import Mender
 from webui.engine.extras.piece import Piece
 from webui.engine.extras.pipeline import Bench, process
 from webui.engine.extras.restorers import find_restorer
@@ -74,11 +75,12 @@ class Runtime:
         self.device = choose_device(options)
         self._image_models = ImageModels(self.device)
         self._captioner = Captioner(self.device, models)
+        self._mender = Mender(self._image_models, self._file_of)
         enlarger = Enlarger(self._image_models)
         shelf = _Shelf(catalog, files)
         self.shop = Workshop(
             ModelManager(self.device), PromptCache(), Previewer(), enlarger, host, options, shelf, Pipelines(self.device),
-            DepthEstimator(self.device, models),
+            DepthEstimator(self.device, models), self._mender,
         )
         self._files = files
         self._catalog = catalog
@@ -109,7 +111,7 @@ class Runtime:
 
     def process(self, image: Image.Image, request: Extras, tools: RunTools) -> list[Piece]:
         """What the operations of Extras make of a picture. Raises `WebuiError` in words for the person, `Cancelled` between two steps."""
-        bench = Bench(self.shop.enlarger, self._image_models, self._registries.upscalers, self._captioner, self._file_of, tools)
+        bench = Bench(self.shop.enlarger, self._mender, self._registries.upscalers, self._captioner, tools)
         if request.upscale and any(self._registries.upscalers.get(name).pipeline for name in (request.upscaler_1, request.upscaler_2)):
             self.shop.manager.evict()  # models as large as a checkpoint: one of them is enough
         try:

@@ -18,7 +18,8 @@ from webui.engine.enlarging import grow_by_function
 from webui.engine.estimators import no_estimator
 from webui.engine.faces import HardMask, Keeping
 from webui.engine.framing import Fit, Grow, Size, stretch
-from webui.engine.masking import MaskUse, Prepared, fill_transparent, flatten, frame_depth, prepare, read_mask, sketch_mask, with_strokes
+from webui.engine.masking import MaskUse, Prepared, fill_transparent, flatten, frame_depth, prepare, sketch_mask, with_strokes
+from webui.engine.painted import Open, check_painted, read_mask
 from webui.engine.pixels import FACTOR
 from webui.engine.plan import Enlarge, Pass, Plan
 from webui.engine.rng import BatchNoise
@@ -28,8 +29,6 @@ from webui.engine.steps.source import Beginning, begin, shown_pixels
 from webui.engine.steps.source import shown_mask as mask_shown_to_model
 from webui.engine.steps.upscale import encode_image, upscale_image
 from webui.engine.tools import Companion, RunTools
-from webui.schema.errors import RequestError
-from webui.schema.generation import ImageRef
 from webui.schema.img2img import Img2Img, ResizeMode
 from webui.schema.model import Checkpoint
 from webui.schema.sampling import UpscalerSpec
@@ -135,9 +134,9 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
         (request.mask_blur, request.mask_blur), request.inpainting_mask_invert, not request.soft,
         request.inpaint_full_res_padding if request.inpaint_full_res else None, request.inpainting_fill != "original",
     )
-    prepared = prepare(image, mask, (part.width, part.height), FITS[request.resize_mode], use, grow)
-    assert prepared is not None  # `lay` refuses a mask with nothing in it
     size, fit = (part.width, part.height), FITS[request.resize_mode]
+    prepared = prepare(image, mask, size, fit, use, grow)
+    assert prepared is not None  # `lay` refuses a mask with nothing in it
 
     def depth_of(checkpoint: Checkpoint) -> Tensor:
         if request.depth is not None:
@@ -150,9 +149,7 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
     return Source(part, prepared, original, plan.seeds[: request.batch_size], settings, grow=grow, depth=depth_of)
 
 
-def lay(
-    request: Img2Img, image: Image.Image, open_image: Callable[[ImageRef, str], Image.Image], background: str,
-) -> tuple[Image.Image, Image.Image | None]:
+def lay(request: Img2Img, image: Image.Image, open_image: Open, background: str) -> tuple[Image.Image, Image.Image | None]:
     """The picture (RGB) and the grey mask that the layers of a request give. Raises `RequestError` when nothing is masked."""
     colour = open_image(request.colour, "colour") if request.colour and request.painted else None
     if not request.masked:
@@ -164,11 +161,7 @@ def lay(
         assert request.mask is not None
         mask = read_mask(open_image(request.mask, "mask"), not request.soft)
         flat = fill_transparent(image, mask, background)
-    dark, light = mask.getextrema()
-    if (dark if request.inpainting_mask_invert else light) == (255 if request.inpainting_mask_invert else 0):
-        field = "colour" if request.mode == "inpaint_sketch" else "mask"
-        words = "Everything is masked, and what is not masked was to be replaced." if request.inpainting_mask_invert else "Nothing is masked."
-        raise RequestError(words, field=field, hint="Paint over what is to be replaced.")
+    check_painted(request, mask)
     return flat, mask
 
 

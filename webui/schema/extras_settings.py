@@ -13,6 +13,7 @@ from webui.schema.widgets import Checkbox, Dropdown, Number, Slider, TextBox
 
 TileSize = Annotated[int, Field(ge=0, le=4096)]
 TileOverlap = Annotated[int, Field(ge=0, le=256)]
+FaceModel = Literal["CodeFormer", "GFPGAN"]
 TILE_HELP = "Pixels; a picture is enlarged in pieces of this size. 0: in one piece."
 OVERLAP_HELP = "Pixels over which one tile fades into the next; low values make seams."
 
@@ -52,6 +53,26 @@ class ExtrasSettings(Frozen):
         Literal["Ignore", "Keep", "Prepend", "Append"],
         Dropdown(label="When there is a caption already", info="Ignore: the new one takes its place. Prepend, Append: where the old one goes."),
     ] = "Ignore"
+
+
+class FaceSettings(Frozen):
+    """A1111's page "Face restoration": of pictures that are made; Extras has fields of its own."""
+
+    face_restoration: Annotated[
+        bool, Checkbox(label="Restore faces", info="Faces of finished pictures are made anew by a network. Needs files, see docs/extras.md.")
+    ] = False
+    face_restoration_model: Annotated[
+        FaceModel, Dropdown(label="Network that restores faces", info="GFPGAN: a file of models/GFPGAN or models/RestoreFormer.")
+    ] = "CodeFormer"
+    code_former_weight: Annotated[
+        float, Field(ge=0, le=1), Slider(label="Weight of CodeFormer", info="0: most effect; 1: least.", minimum=0, maximum=1, step=0.01)
+    ] = 0.5
+    face_restoration_unload: Annotated[
+        bool, Checkbox(label="Let go of the face network", info="When a run is done; else it stays while there is memory.")
+    ] = False
+    save_images_before_face_restoration: Annotated[
+        bool, Checkbox(label="Save the picture before its faces are restored", info="As a file “…-before-face-restoration”.")
+    ] = False
 
 
 class InterrogateSettings(Frozen):

@@ -94,6 +94,9 @@ class GenerationRequest(Frozen):
     seed_resize_from_h: Annotated[
         int, Field(ge=0, le=8192), Slider(label="seed_resize_from_h", minimum=0, maximum=2048, step=8, elem="seed_resize_from_h")
     ] = 0
+    restore_faces: bool | None = None
+    """Whether faces are restored; None = as the setting `face_restoration` says."""
+
     script: Annotated[str, Dropdown(label="script", source="scripts", elem="script_list")] = ""
     """Id of the script that runs this request; empty = the engine itself."""
 
@@ -102,6 +105,11 @@ class GenerationRequest(Frozen):
 
     settings: Annotated[dict[str, JsonValue], Overrides(label="override_settings", elem="override_settings_values")] = Field(default_factory=dict)
     """Overrides of settings for this job only, by settings key."""
+
+    @property
+    def overrides(self) -> dict[str, JsonValue]:
+        """`settings`, with the field that stands for one of them."""
+        return dict(self.settings) | ({} if self.restore_faces is None else {"face_restoration": self.restore_faces})
 
     def without_script(self) -> Self:
         """The request as the engine itself runs it: without the script that asked, and what that script was told."""

@@ -61,7 +61,7 @@ class Job(Frozen):
     def settings_for(self, request: GenerationRequest) -> PictureSettings:
         """The settings of one run of this job: its own, with the overrides of a request that a script may have made. Raises
         `pydantic.ValidationError`."""
-        return self.settings.revise(**request.settings)
+        return self.settings.revise(**request.overrides)
 
 
 class JobView(Frozen):

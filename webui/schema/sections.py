@@ -35,7 +35,8 @@ class Section:
 SECTIONS = (
     Section("saving-images", "Saving pictures", (
         "samples_save", "samples_format", "save_incomplete_images", "save_images_before_highres_fix",
-        "save_mask", "save_mask_composite", "save_images_before_color_correction", "save_init_img", "save_txt", "jpeg_quality", "webp_lossless",
+        "save_mask", "save_mask_composite", "save_images_before_color_correction", "save_images_before_face_restoration",
+        "save_init_img", "save_txt", "jpeg_quality", "webp_lossless",
         "export_for_4chan", "img_downscale_threshold", "target_side_length", "save_images_add_number", "save_images_replace_action",
         "samples_filename_pattern", "save_selected_only", "save_write_log_csv", "grid_zip_filename_pattern",
     )),
@@ -73,6 +74,9 @@ SECTIONS = (
     Section("upscaling", "Upscaling", (
         "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",
         "x4_upscaler_noise_level", "x4_upscaler_steps", "x4_upscaler_tile", "x4_upscaler_tile_overlap",
+    )),
+    Section("face-restoration", "Face restoration", (
+        "face_restoration", "face_restoration_model", "code_former_weight", "face_restoration_unload",
     )),
     Section("postprocessing", "Extras", ("outdir_extras_samples", "use_original_name_batch", "postprocessing_existing_caption_action")),
     Section("interrogate", "Interrogate", (

@@ -3,11 +3,12 @@ stands. The class that a setting is written in says when a change counts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
-from webui.schema.extras_settings import ExtrasSettings, InterrogateSettings
+from webui.schema.extras_settings import ExtrasSettings, FaceSettings, InterrogateSettings
 from webui.schema.img2img_settings import Img2ImgSettings
 from webui.schema.model_settings import MemorySettings, ModelSettings
 from webui.schema.output_settings import OutputSettings
@@ -19,7 +20,8 @@ from webui.schema.widgets import Checkbox, Slider
 
 
 class PictureSettings(
-    OutputSettings, PromptSettings, SamplingSettings, Img2ImgSettings, SdxlSettings, ModelSettings, ExtrasSettings, InterrogateSettings,
+    OutputSettings, PromptSettings, SamplingSettings, Img2ImgSettings, SdxlSettings, ModelSettings, ExtrasSettings, FaceSettings,
+    InterrogateSettings,
 ):
     """Can change pixels, names or files: frozen into the job when it is submitted."""
 
@@ -45,7 +47,7 @@ class MachineSettings(MemorySettings):
 class Settings(PictureSettings, MachineSettings, ServerSettings, PageSettings):
     """All settings of the server."""
 
-    def snapshot(self, overrides: dict[str, object]) -> PictureSettings:
+    def snapshot(self, overrides: Mapping[str, object]) -> PictureSettings:
         """What a job carries away: the picture settings with the request's own overrides. Raises `pydantic.ValidationError`."""
         values = {name: getattr(self, name) for name in PictureSettings.model_fields}
-        return PictureSettings.model_validate(values | overrides)
+        return PictureSettings.model_validate(values | dict(overrides))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pydantic import ValidationError
 
 from webui.backend.vae_choice import vae_names
 from webui.engine.captioners import find_lists
 from webui.engine.estimators import check_depth
+from webui.engine.extras.restorers import check_restorer
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
+from webui.engine.painted import check_mask
 from webui.engine.plan import check_kind, check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
@@ -115,7 +119,7 @@ class Studio:
         """Check the request, let plugins revise it, and queue it. Raises `WebuiError` at the wrong field; then nothing is queued."""
         request = self.check(request)
         try:
-            snapshot = self.settings().snapshot(dict(request.settings))
+            snapshot = self.settings().snapshot(request.overrides)
         except ValidationError as error:
             info = field_errors(error)[0]
             raise RequestError(info.message, field=f"settings.{info.field}") from error
@@ -125,9 +129,14 @@ class Studio:
         check_foreign(request, checkpoint)
         others = further_checkpoints(request, self._parts.catalog.get)
         check_model(request, checkpoint, self.registries, snapshot, others)
+        if snapshot.face_restoration:
+            restorer, field = snapshot.face_restoration_model.lower(), "restore_faces" if request.restore_faces else "settings.face_restoration"
+            check_restorer(self._parts.files, restorer, "", field)
         check_depth(request, (checkpoint, *others.values()), self._parts.folders.models)
-        if not request.script:  # a script may write other prompts; the engine checks those
+        if not request.script:  # a script may write other prompts and masks; the engine checks those
             check_prompts(request, self.registries, snapshot)
+            if isinstance(request, Img2Img):
+                check_mask(request, self._open_picture)
         job = self._parts.queue.put(request, snapshot, repeat, owner)
         if wants_hash(snapshot):
             self._parts.hasher.ask(self._parts.catalog.get(request.checkpoint))  # now, so that it goes on beside the loading
@@ -162,10 +171,12 @@ class Studio:
         return request.revise(checkpoint=self._parts.catalog.get(name).name, **others)
 
     def _check_picture(self, ref: ImageRef, field: str) -> None:
-        try:
+        with _at(field):
             self.images.check(ref)
-        except WebuiError as error:
-            raise RequestError(error.message, field=field, hint=error.hint) from error
+
+    def _open_picture(self, ref: ImageRef, field: str) -> Image.Image:
+        with _at(field):
+            return self.images.open(ref)
 
     def enlarge_picture(self, picture_id: int, hires: Hires) -> Job:
         """A1111's button ✨: only the second pass, on a finished picture, with its own prompt and seed, as `hires` says. Raises `WebuiError`."""
@@ -367,3 +378,12 @@ class Studio:
             self.replays.tidy(UNUSED_PICTURE_SECONDS)
         except (OSError, WebuiError):
             log.exception("tidying up failed")
+
+
+@contextmanager
+def _at(field: str) -> Iterator[None]:
+    """An error in here is one of this field."""
+    try:
+        yield
+    except WebuiError as error:
+        raise RequestError(error.message, field=field, hint=error.hint) from error

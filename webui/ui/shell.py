@@ -35,7 +35,9 @@ from webui.ui.theme import page_theme
 from webui.ui.translations import page_i18n, word
 
 WEB = Path(__file__).parent / "web"
-SETTING_NAMES = {name: key for key, name in SETTINGS.items()} | {"sd_vae": "VAE"}
+SETTING_NAMES = {name: key for key, name in SETTINGS.items()} | {
+    "sd_vae": "VAE", "face_restoration": "Face restoration", "face_restoration_model": "Face restoration model",
+}
 """Setting → what A1111's line calls it."""
 
 

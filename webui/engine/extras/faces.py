@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from spandrel import ImageModelDescriptor
 
+from webui.backend.image_models import ImageModels
 from webui.schema.errors import ModelError
 
 SIDE = 512
@@ -87,6 +88,31 @@ def renewing(model: ImageModelDescriptor, **options: float) -> Renew:
         return ((made.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
     return renew
+
+
+@dataclass(frozen=True)
+class Mender:
+    """Mends faces with what lies in the models folder. `find_file` gives the file of a kind (`gfpgan`, `codeformer`, `face_detector`) by its name
+    ("" = the first), or None."""
+
+    models: ImageModels
+    find_file: Callable[[str, str], Path | None]
+
+    def mend(self, image: Image.Image, kind: str, name: str = "", visibility: float = 1.0, **options: float) -> Image.Image:
+        """RGB or RGBA, with every face made anew as far as `visibility` says. `options`: see `renewing`. Raises `ModelError`."""
+        file, detector = self.find_file(kind, name), self.find_file("face_detector", "")
+        if file is None or detector is None:
+            raise ModelError("The files for face restoration are not there any more.", hint="Put them back, or switch it off.")
+        faces = find_faces(image, detector) if visibility else []
+        if not faces:
+            return image
+        plain = image.convert("RGB")
+        with torch.inference_mode(False):
+            renew = renewing(self.models.get(file), **options)
+        made = Image.blend(plain, restore(plain, faces, renew), visibility)
+        if image.mode == "RGBA":
+            made.putalpha(image.getchannel("A"))
+        return made
 
 
 def _soft_square() -> NDArray[np.float32]:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from webui.backend.image_models import ImageModels
 from webui.engine.captions import Captioner
 from webui.engine.enlarging import Enlarger, grow_fully
 from webui.engine.extras.crops import Autosize, Hints, autosized, fill_size, flipped, focal_point, show_focus, split_oversized
-from webui.engine.extras.faces import find_faces, renewing, restore
+from webui.engine.extras.faces import Mender, find_faces
 from webui.engine.extras.piece import Piece
 from webui.engine.tools import RunTools, Step
 from webui.plugins.registry import Registry
-from webui.schema.errors import ModelError, RequestError
+from webui.schema.errors import RequestError
 from webui.schema.extras import OPERATIONS, Extras
 from webui.schema.sampling import UpscalerSpec
 
@@ -27,19 +26,18 @@ PIXELS_LIMIT = 400_000_000
 
 @dataclass(frozen=True)
 class Bench:
-    """What the operations work with. `find_file` gives the file of a kind by its name ("" = the first), or None."""
+    """What the operations work with."""
 
     enlarger: Enlarger
-    models: ImageModels
+    mender: Mender
     upscalers: Registry[UpscalerSpec]
     captioner: Captioner
-    find_file: Callable[[str, str], Path | None]
     tools: RunTools
 
     @property
     def detector(self) -> Path | None:
         """The face detector, if there is one."""
-        return self.find_file("face_detector", "")
+        return self.mender.find_file("face_detector", "")
 
 
 @dataclass(frozen=True)
@@ -140,33 +138,16 @@ def _upscale(piece: Piece, stage: _Stage) -> list[Piece]:
 
 def _gfpgan(piece: Piece, stage: _Stage) -> list[Piece]:
     request = stage.request
-    file = stage.bench.find_file("gfpgan", request.gfpgan_model)
-    image = _restored(piece.image, stage, file, request.gfpgan_visibility)
+    image = stage.bench.mender.mend(piece.image, "gfpgan", request.gfpgan_model, request.gfpgan_visibility)
     return [piece.with_image(image, GFPGAN_visibility=round(request.gfpgan_visibility, 3))]
 
 
 def _codeformer(piece: Piece, stage: _Stage) -> list[Piece]:
     request = stage.request
-    file = stage.bench.find_file("codeformer", "")
-    image = _restored(piece.image, stage, file, request.codeformer_visibility, weight=request.codeformer_weight)
+    image = stage.bench.mender.mend(piece.image, "codeformer", "", request.codeformer_visibility, weight=request.codeformer_weight)
     return [piece.with_image(
         image, CodeFormer_visibility=round(request.codeformer_visibility, 3), CodeFormer_weight=round(request.codeformer_weight, 3),
     )]
-
-
-def _restored(image: Image.Image, stage: _Stage, file: Path | None, visibility: float, **options: float) -> Image.Image:
-    detector = stage.bench.detector
-    if file is None or detector is None:
-        raise ModelError("The files for face restoration are not there any more.", hint="Put them back, or switch it off.")
-    if not visibility:
-        return image
-    faces = find_faces(image, detector)
-    renew = renewing(stage.bench.models.get(file), **options)
-    plain = image.convert("RGB")
-    made = Image.blend(plain, restore(plain, faces, renew), visibility) if faces else plain
-    if image.mode == "RGBA":
-        made.putalpha(image.getchannel("A"))
-    return made
 
 
 def _split(piece: Piece, stage: _Stage) -> list[Piece]:

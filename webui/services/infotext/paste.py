@@ -58,7 +58,7 @@ def _with_texts(request: PictureRequest, known: Known, comments: list[str]) -> P
 
 def _fit_to_server(values: dict[str, JsonValue], found: Metadata, known: Known, comments: list[str]) -> None:
     """The line beside the request tells what the request leaves to the server: the settings of that time."""
-    overrides = dict(found.request.settings) if found.request else {}
+    overrides = found.request.overrides if found.request else {}
     line, more = to_request(found.fields, known)
     comments += [text for text in more if text not in found.comments]
     overrides |= line.settings

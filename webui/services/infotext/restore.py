@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -14,6 +14,7 @@ from webui.engine.hires import second_pass
 from webui.engine.img2img import SOFT_KEYS
 from webui.engine.sampler_names import SAME_SAMPLER, SAME_SCHEDULE, hires_names_of_infotext
 from webui.schema.errors import field_errors
+from webui.schema.extras_settings import FaceModel
 from webui.schema.generation import Hires, Txt2Img
 from webui.schema.img2img import Img2Img
 from webui.schema.model import Checkpoint
@@ -50,6 +51,7 @@ SETTINGS = {
     "Pad conds v0": "pad_cond_uncond_v0", "FP8 weight": "fp8_storage", "Low-bit weights": "low_bit_storage",
     "Downcast alphas_cumprod": "use_downcasted_alpha_bar",
     "Extra noise": "img2img_extra_noise", "Noise multiplier": "initial_noise_multiplier", "Conditional mask weight": "inpainting_mask_weight",
+    "CodeFormer weight": "code_former_weight",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps",
 }  # fmt: skip
 """Key of the line → setting, overridden for the job when it differs from the server's, where Easel has it."""
@@ -60,7 +62,7 @@ SAME_CHECKPOINT = "Use same checkpoint"
 QUIET = {
     "Version", "App", "Model", "Model hash", "Sampler", "Schedule type", "Size-1", "Size-2", "User", "Size", "Parser", "Operations", "Hires sampler",
     "Hires schedule type", "Hires upscaler", "Hires checkpoint", "Refiner", "Mask mode", "Inpaint area", "Init image hash",
-    "Lora hashes", "TI hashes", "VAE hash",
+    "Lora hashes", "TI hashes", "VAE hash", "Face restoration",
 }  # fmt: skip
 """Keys that are used in another way, or only tell."""
 
@@ -261,6 +263,8 @@ def _settings(fields: Mapping[str, Any], known: Known, comments: list[str]) -> d
     vae = known.files.find("vae", PurePosixPath(str(fields.get("VAE", ""))).stem) if known.files and fields.get("VAE") else None
     if vae is not None and file_name(vae) != known.settings.sd_vae:  # one that is not here is named by `name_missing`
         overrides["sd_vae"] = file_name(vae)
+    if fields.get("Face restoration"):
+        overrides |= _faces(str(fields["Face restoration"]), known, comments)
     for key, name in _usable_settings().items():
         if key not in fields:
             continue
@@ -272,3 +276,13 @@ def _settings(fields: Mapping[str, Any], known: Known, comments: list[str]) -> d
         if value != getattr(known.settings, name):
             overrides[name] = value
     return overrides
+
+
+def _faces(restorer: str, known: Known, comments: list[str]) -> dict[str, Any]:
+    """That faces were restored, and by what."""
+    wanted: dict[str, Any] = {"face_restoration": True}
+    if restorer in get_args(FaceModel):
+        wanted["face_restoration_model"] = restorer
+    else:
+        comments.append(f"There is no face restorer “{restorer[:80]}” here; {known.settings.face_restoration_model} is taken.")
+    return {name: value for name, value in wanted.items() if value != getattr(known.settings, name)}
