@@ -86,14 +86,14 @@ async function lay(files) {
   view.fit();
 }
 
-// A picture comes in: from a file, the clipboard, the gallery.
-export async function openPicture(blob, mode = chosen.mode) {
-  await lay({ picture: blob }).then(() => choose({ mode: mode === 'batch' ? 'img2img' : mode }), complain);
-}
+const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
+
+// A picture comes in: from a file, the clipboard, the gallery, for the mode that is chosen or another.
+export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => choose({ mode: mode ?? sentMode() }), complain);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
-  const sent = { mode: chosen.mode === 'batch' ? 'img2img' : chosen.mode, image: null, colour: null, mask: null };
+  const sent = { mode: sentMode(), image: null, colour: null, mask: null };
   if (!paper.doc) return sent;
   try {
     await paper.busy; // an undo that is under way
@@ -107,7 +107,7 @@ async function fields() {
 async function taken(tab, { mode, image: picture, colour, mask }) {
   if (tab !== TAB) return;
   if (mode in MODES) choose({ mode });
-  if (!picture || picture.sha256 === keeper.refs.picture?.ref.sha256) return;
+  if (!picture || picture.sha256 === keeper.refs.picture?.ref?.sha256) return;
   const load = async ([part, ref]) => [part, ref && await (await fetch(`api/v1/images/${ref.sha256}`)).blob()];
   try { await lay(Object.fromEntries(await Promise.all(Object.entries({ picture, colour, mask }).map(load)))); } catch { toast({ message: t('canvas_gone') }, 'error'); }
 }
