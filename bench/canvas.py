@@ -36,7 +36,8 @@ def open_canvas(page: Page, side: int, folder: Path) -> Page:
     page.click("#tab_img2img-button")
     page.wait_for_selector("#img2img_image[data-ready]")
     page.set_input_files("#img2img_image_file", path)
-    page.wait_for_function(f"() => {INSPECT}.then((seen) => seen.width === {side})", timeout=60_000)
+    while page.evaluate(INSPECT)["width"] != side:
+        page.wait_for_timeout(50)
     page.click("#img2img_inpaint_tab")
     page.locator("#img2img_image").scroll_into_view_if_needed()
     return page
