@@ -1,7 +1,8 @@
-"""Files of weights in every format, written byte by byte or by torch, without a model."""
+"""Files of weights in every format, written byte by byte or by torch."""
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import struct
@@ -9,8 +10,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
 GGML = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "BF16": (30, 1, 2)}
 """Type → number, elements a block, bytes a block."""
+
+
+FORMATS = ("zip", "legacy", "shards")
+"""Of a checkpoint beside the one safetensors file: PyTorch's two kinds of pickle, several files behind an index."""
+
+
+def rewritten(file: Path, form: str, folder: Path) -> Path:
+    """The weights and notes of a safetensors file in another format."""
+    weights = load_file(file)
+    with safe_open(file, framework="pt") as source:
+        notes = source.metadata() or {}
+    if form in ("zip", "legacy"):
+        target = folder / f"{file.stem}.ckpt"
+        torch.save({"state_dict": weights, "epoch": 1, **notes}, target, _use_new_zipfile_serialization=form == "zip")
+        return target
+    names, places = list(weights), dict[str, str]()
+    for number in range(2):
+        shard = f"{file.stem}-{number + 1:05}-of-00002.safetensors"
+        places |= dict.fromkeys(names[number::2], shard)
+        save_file({name: weights[name] for name in names[number::2]}, folder / shard, notes)
+    target = folder / f"{file.stem}.safetensors.index.json"
+    target.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return target
 
 
 class Runs:

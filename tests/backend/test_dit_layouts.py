@@ -23,7 +23,7 @@ from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from tests.backend.model_files import write_gguf
+from tests.backend.model_files import FORMATS, rewritten, write_gguf
 from tests.backend.test_sd_layouts import CPU, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
@@ -157,6 +157,12 @@ def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
 
 def test_a_single_file(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
     compare(load(write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)), plain, case.flux)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_formats(case: Case, plain: dict[str, Any], form: str, tmp_path: Path) -> None:
+    whole = write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)
+    compare(load(rewritten(whole, form, tmp_path)), plain, case.flux)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from tests.backend.model_files import FORMATS, rewritten
 from tools.random_checkpoint import KINDS, family_of, write_checkpoint, write_folder, write_unet
 from webui.backend.components import Components, Frame, ModuleCall, View
 from webui.backend.device import Device
@@ -154,6 +155,13 @@ def _load(path: Path, family: str, shelf: Folder | None = None) -> Components:
 
 def test_a_single_file(case: Case, plain: dict[str, Any]) -> None:
     _compare(_load(case.file, case.family), plain, case)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_formats(case: Case, plain: dict[str, Any], form: str, tmp_path: Path) -> None:
+    path = rewritten(case.file, form, tmp_path)
+    assert identify(path).family == case.family
+    _compare(_load(path, case.family), plain, case)
 
 
 def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
