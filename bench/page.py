@@ -197,18 +197,28 @@ def measure_cards(table: Table, data: Path, browser: Browser, repeats: int) -> N
     table.note(f"least of {repeats}; the first click after a start")
 
 
-def measure(table: Table) -> None:
-    """Measure everything. Raises `RuntimeError` without Chromium."""
+def find_chromium() -> str:
+    """Path of the browser. Raises `RuntimeError` where there is none."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
-        raise RuntimeError("bench/page.py needs Chromium: apt-get install chromium, or name one with CHROMIUM=/path.")
+        raise RuntimeError("This needs Chromium: apt-get install chromium, or name one with CHROMIUM=/path.")
+    return chromium
+
+
+def furnish(data: Path) -> None:
+    """A tiny model into a data folder."""
+    weights = data / "models" / "Stable-diffusion" / "random-tiny.safetensors"
+    weights.parent.mkdir(parents=True)
+    subprocess.run([sys.executable, "tools/random_checkpoint.py", str(weights)], cwd=ROOT, check=True, capture_output=True)
+
+
+def measure(table: Table) -> None:
+    """Measure everything. Raises `RuntimeError` without Chromium."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         data = Path(folder)
-        weights = data / "models" / "Stable-diffusion" / "random-tiny.safetensors"
-        weights.parent.mkdir(parents=True)
-        subprocess.run([sys.executable, "tools/random_checkpoint.py", str(weights)], cwd=ROOT, check=True, capture_output=True)
+        furnish(data)
         measure_start(table, data, 2 if table.quick else 5)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"])
         measure_page(table, data, browser, 1 if table.quick else 3)
         measure_cards(table, data, browser, 1 if table.quick else 3)
         browser.close()

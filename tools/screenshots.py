@@ -1,4 +1,4 @@
-"""Makes the pictures of README and docs: `python tools/screenshots.py [--data-dir DIR] [--steps N] [--only extras]`. Starts a server of its own,
+"""Makes the pictures of README and docs: `python tools/screenshots.py [--data-dir DIR] [--steps N] [--only canvas]`. Starts a server of its own,
 generates, photographs.
 
 Without --data-dir a throw-away folder with the demo model is used. Needs Chromium.
@@ -16,12 +16,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -62,11 +62,14 @@ def open_page(browser: Browser, url: str, **options: object) -> Page:
     return page
 
 
-def photograph(page: Page, name: str, whole: bool = False) -> None:
-    """Save what the page shows as a small PNG (256 colours)."""
-    page.wait_for_timeout(500)
+def photograph(shown: Page | Locator, name: str, whole: bool = False) -> None:
+    """Save what the page or a part of it shows as a small PNG (256 colours)."""
+    time.sleep(0.5)
     path = IMAGES / name
-    page.screenshot(path=path, full_page=whole)
+    if isinstance(shown, Page):
+        shown.screenshot(path=path, full_page=whole)
+    else:
+        shown.screenshot(path=path)
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256)
     small.save(path, optimize=True)
@@ -97,7 +100,7 @@ def take(browser: Browser, url: str, steps: int) -> None:
 
 def take_extras(browser: Browser, url: str) -> None:
     """Enlarge a picture of this repository on the Extras tab and photograph it."""
-    page = open_page(browser, url)
+    page = open_page(browser, url, viewport={"width": 1440, "height": 900})
     page.click("#tabs [role=tab][data-tab-id=extras]")
     page.wait_for_selector("#extras_upscaler_1")
     page.set_input_files("#extras_file", ROOT / "docs" / "demo-model" / "world.jpg")
@@ -111,29 +114,42 @@ def take_extras(browser: Browser, url: str) -> None:
     photograph(page, "extras.png")
 
 
-def take_canvas(browser: Browser, url: str) -> None:
-    """Send the finished picture to Inpaint, paint a mask, and photograph the canvas with the frame of "Only masked"."""
-    page = open_page(browser, url)
+def take_canvas(browser: Browser, url: str, steps: int) -> None:
+    """Inpaint a finished picture: mask the mushroom's cap and make it blue; photograph the tab, then the canvas with the frame of "Only masked"."""
+    page = open_page(browser, url, viewport={"width": 1440, "height": 1180})
+    page.fill("#txt2img_prompt textarea", PROMPT)
+    page.fill("#txt2img_seed input", "7")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#html_info_txt2img pre:has-text('Seed: 7,')")
     page.click("#txt2img_send_to_inpaint")
     page.wait_for_selector("#img2img_image[data-ready]")
+    page.fill("#img2img_prompt textarea", "a big blue mushroom on green hills")
+    page.fill("#img2img_steps input[type=number]", str(steps))
+    page.fill("#img2img_seed input", "7")
+    page.click("#img2img_detect_image_size_btn")
+    page.fill(".knob [data-of=size][type=number]", "40")
+    paint(page, ((22, 120), (36, 92), (60, 72), (82, 66), (108, 72), (126, 92), (136, 120), (82, 120), (28, 120), (52, 96), (104, 96)))
+    page.click("#img2img_generate")
+    page.wait_for_selector("#html_info_img2img pre:has-text('blue')")
+    page.locator(".toast button").last.click()
+    page.evaluate("scrollTo(0, 0)")
+    photograph(page, "img2img.png")
     page.check("#img2img_inpaint_full_res input")
-    canvas = page.locator("#img2img_canvas")
-    canvas.scroll_into_view_if_needed()
-    box = page.locator("#img2img_image").bounding_box()
-    assert box is not None
-    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.move(*middle)
+    page.click("#canvas_clear_mask")
+    paint(page, ((98, 104), (108, 110)))
+    photograph(page.locator("#img2img_canvas"), "canvas.png")
+
+
+def paint(page: Page, spots: Sequence[tuple[int, int]]) -> None:
+    """Draw through points of the sheet."""
+    page.locator("#img2img_image").scroll_into_view_if_needed()
+    seen = page.evaluate("import('/web/canvas.js').then((canvas) => canvas.inspect())")
+    first, *others = [(seen["left"] + x * seen["scale"], seen["top"] + y * seen["scale"]) for x, y in spots]
+    page.mouse.move(*first)
     page.mouse.down()
-    for step in range(1, 15):
-        page.mouse.move(middle[0] - 60 + step * 8, middle[1] + 20 * (step % 2))
+    for spot in others:
+        page.mouse.move(*spot, steps=5)
     page.mouse.up()
-    page.mouse.move(middle[0] + 90, middle[1] + 60)
-    page.wait_for_timeout(500)
-    path = IMAGES / "canvas.png"
-    canvas.screenshot(path=path)
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256)
-    small.save(path, optimize=True)
 
 
 def main() -> int:
@@ -141,7 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="data folder with a model worth showing")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--only", choices=("page", "extras"), help="only the pictures of the page, or of the Extras tab")
+    parser.add_argument("--only", choices=("page", "canvas", "extras"), help="only the pictures of txt2img and the queue, of img2img, or of Extras")
     options = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
@@ -155,10 +171,11 @@ def main() -> int:
             shutil.copytree(ROOT / "models" / "Stable-diffusion", data / "models" / "Stable-diffusion")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with served(data) as url:
-            if options.only != "extras":
+            if options.only in (None, "page"):
                 take(browser, url, options.steps)
-                take_canvas(browser, url)
-            if options.only != "page":
+            if options.only in (None, "canvas"):
+                take_canvas(browser, url, options.steps)
+            if options.only in (None, "extras"):
                 take_extras(browser, url)
         browser.close()
     return 0

@@ -273,6 +273,31 @@ def test_a_picture_of_the_gallery_is_sent_and_its_parameters_on_request(open_pag
     expect(page.locator("#txt2img_gallery .picture")).to_be_visible()
 
 
+def grown(page: Page, before: int) -> int:
+    """The bytes that went up, once there are more than `before` and no more follow."""
+    seen = inspect(page)["sent"]
+    for _ in range(60):
+        page.wait_for_timeout(2000)
+        last, seen = seen, inspect(page)["sent"]
+        if last == seen > before:
+            return seen
+    raise AssertionError("nothing went up")
+
+
+def test_what_is_chosen_while_a_picture_is_read_stays_and_the_parts_go_up_by_themselves(open_page: Open) -> None:
+    page = open_canvas(open_page(), mode="img2img")
+    page.evaluate("""async (bytes) => {
+      const opened = (await import('/web/canvas.js')).openPicture(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));
+      document.getElementById('img2img_inpaint_tab').click();
+      await opened;
+    }""", list(png(96, 64)))
+    assert inspect(page)["mode"] == "inpaint" and inspect(page)["width"] == 96
+    before = grown(page, 0)
+    drag(page, (10, 10), (60, 10))
+    after = grown(page, before)
+    assert sent(page)["mask"] and inspect(page)["sent"] == after  # nothing is sent twice
+
+
 class Fingers:
     """Touches as the browser gets them from a screen."""
 
@@ -303,6 +328,26 @@ def test_one_finger_draws_and_two_zoom_on_a_phone(open_page: Open, server: Serve
     after = inspect(page)
     assert after["scale"] > before * 1.5 and after["steps"] == steps
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_pen_s_pressure_is_its_width_and_a_finger_beside_it_moves_the_sheet(open_page: Open, server: Server) -> None:
+    page = open_canvas(open_page(has_touch=True))
+    expect(page.locator("#canvas_pressure")).to_be_hidden()
+    session = page.context.new_cdp_session(page)
+    for force, height in ((0.25, 30), (1.0, 85)):
+        (begin, y), (end, _) = on_screen(page, (60, height), (140, height))
+        for kind, x in (("mousePressed", begin), ("mouseMoved", end), ("mouseReleased", end)):
+            buttons = {"button": "left", "buttons": 1, "clickCount": 1, "force": force, "pointerType": "pen"}
+            session.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **buttons})
+    assert covered(server, page, (100, 30), (100, 42), (100, 85), (100, 97)) == [255, 0, 255, 255]  # the brush has 40 pixels
+    expect(page.locator("#canvas_pressure")).to_be_visible()
+    before, fingers = inspect(page), Fingers(page)
+    spots = on_screen(page, (100, 60), (110, 60), (120, 60))
+    fingers.touch("touchStart", spots[0])
+    for spot in spots[1:]:
+        fingers.touch("touchMove", spot)
+    fingers.touch("touchEnd")
+    assert inspect(page)["left"] > before["left"] and inspect(page)["steps"] == before["steps"]
 
 
 def test_generate_sends_the_canvas_and_the_picture_comes_back(open_page: Open, server: Server) -> None:

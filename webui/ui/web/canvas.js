@@ -38,7 +38,12 @@ addIcons({
 
 const read = () => { try { return JSON.parse(localStorage.getItem('easel.canvas')); } catch { return null; } };
 const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...read() };
-const choose = (values) => { Object.assign(chosen, values); try { localStorage.setItem('easel.canvas', JSON.stringify(chosen)); } catch { /* the page works without it */ } draw(); };
+const SEEN = ['mode', 'tool', 'blur']; // what the sheet looks like depends on these
+function choose(values) {
+  Object.assign(chosen, values);
+  try { localStorage.setItem('easel.canvas', JSON.stringify(chosen)); } catch { /* the page works without it */ }
+  (SEEN.some((name) => name in values) ? redraw : draw)();
+}
 const complain = (error) => toast(error.info ?? { message: String(error.message || error) }, 'error');
 const say = (path) => valueOf(TAB, path);
 const layer = () => MODES[chosen.mode];
@@ -61,7 +66,7 @@ export async function mountCanvas() {
   document.addEventListener('keydown', onKey, true);
   document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f', 'F'].includes(event.key)) { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
-  document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) draw(); });
+  document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) redraw(); });
   draw();
   const before = await keeper.load();
   if (before?.picture && !paper.doc) await lay(before).then(() => keeper.took(before), complain); // what was on the sheet when the page was left
@@ -86,14 +91,14 @@ async function lay(files) {
   view.fit();
 }
 
-// A picture comes in: from a file, the clipboard, the gallery.
-export async function openPicture(blob, mode = chosen.mode) {
-  await lay({ picture: blob }).then(() => choose({ mode: mode === 'batch' ? 'img2img' : mode }), complain);
-}
+const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
+
+// A picture comes in: from a file, the clipboard, the gallery, for the mode that is chosen or another.
+export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => choose({ mode: mode ?? sentMode() }), complain);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
-  const sent = { mode: chosen.mode === 'batch' ? 'img2img' : chosen.mode, image: null, colour: null, mask: null };
+  const sent = { mode: sentMode(), image: null, colour: null, mask: null };
   if (!paper.doc) return sent;
   try {
     await paper.busy; // an undo that is under way
@@ -107,7 +112,7 @@ async function fields() {
 async function taken(tab, { mode, image: picture, colour, mask }) {
   if (tab !== TAB) return;
   if (mode in MODES) choose({ mode });
-  if (!picture || picture.sha256 === keeper.refs.picture?.ref.sha256) return;
+  if (!picture || picture.sha256 === keeper.refs.picture?.ref?.sha256) return;
   const load = async ([part, ref]) => [part, ref && await (await fetch(`api/v1/images/${ref.sha256}`)).blob()];
   try { await lay(Object.fromEntries(await Promise.all(Object.entries({ picture, colour, mask }).map(load)))); } catch { toast({ message: t('canvas_gone') }, 'error'); }
 }
@@ -152,9 +157,10 @@ function onlyMasked() {
 }
 
 function onChange(part) {
-  if (part !== 'steps') keeper.changed(part);
+  if (part === 'steps') return draw();
+  keeper.changed(part);
   if (part === 'picture' && paper.doc.form) sizeTo(...paper.doc.form);
-  draw();
+  redraw();
 }
 
 // The frame grows with the stroke.
@@ -303,10 +309,16 @@ function build() {
   byId('canvas_out').after(parts.percent);
 }
 
-function draw() {
-  if (!parts || !view) return;
-  const { mode, tool } = chosen, { doc } = paper, batch = mode === 'batch', painting = doc && layer() && tool !== 'frame';
+// The sheet too.
+function redraw() {
   extent = undefined;
+  view.opaque = paper.doc?.blob?.type === 'image/jpeg';
+  view.draw();
+  draw();
+}
+
+function draw() {
+  const { mode, tool } = chosen, { doc } = paper, batch = mode === 'batch', painting = doc && layer() && tool !== 'frame';
   document.body.dataset.mode = mode; // what counts in a mode is shown by the style sheet
   parts.sheet.dataset.tool = view.held || !layer() && tool !== 'frame' ? 'hand' : tool;
   const seen = { sheet: !batch, status: !batch, batch, bar: doc && !batch, strokes: painting, colour: layer() === 'colour', masks: painting && layer() === 'mask', frames: doc && !batch && tool === 'frame', invite: !doc };
@@ -326,8 +338,6 @@ function draw() {
   byId('canvas_pressure').parentElement.hidden = !view.pen; // until one is used
   byId('canvas_undo').disabled = !paper.done.length;
   byId('canvas_redo').disabled = !paper.undone.length;
-  view.opaque = doc?.blob?.type === 'image/jpeg';
-  view.draw();
   status();
 }
 

@@ -34,7 +34,9 @@ export class Keeper {
   changed(part) {
     this.versions[part] = (this.versions[part] || 0) + 1;
     clearTimeout(this.timer);
+    clearTimeout(this.resting);
     this.timer = setTimeout(() => this.save(), 300);
+    this.resting = setTimeout(() => PARTS.forEach((each) => this.ref(each).catch(() => {})), 1500); // Generate need not wait then; what goes wrong is said there
   }
 
   // The file of a part, made once for each version.
@@ -68,9 +70,10 @@ export class Keeper {
     const blob = await this.blob(part);
     if (!blob) return null;
     if (this.refs[part]?.blob !== blob) {
-      this.refs[part] = { blob, ref: await call('POST', 'images', blob) };
+      const entry = this.refs[part] = { blob, ref: null, asked: call('POST', 'images', blob) };
       this.sent += blob.size;
+      entry.asked.then((ref) => { entry.ref = ref; }, () => { if (this.refs[part] === entry) delete this.refs[part]; }); // asked again next time
     }
-    return this.refs[part].ref;
+    return this.refs[part].asked;
   }
 }
