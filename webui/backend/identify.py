@@ -23,7 +23,7 @@ from webui.schema.model import Prediction, Suggestions
 
 log = logging.getLogger(__name__)
 
-RECOGNITION = 3
+RECOGNITION = 4
 """Raised by one when the same file would be recognised as something else, so that what was remembered is forgotten."""
 
 SUGGESTS_KEY = "easel.suggests"
