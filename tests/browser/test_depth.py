@@ -19,6 +19,7 @@ def deep(data_folder: Path) -> Iterator[Server]:
     """A server that has a depth model, too."""
     write_checkpoint(data_folder / "models" / "Stable-diffusion" / "a-depth.safetensors", KINDS["tiny"]["sd2-depth"], 5)
     server = Server(data_folder).start()
+    server.wait(server.submit(prompt="warm up", checkpoint="a-depth.safetensors"), "done", seconds=120)
     yield server
     server.stop()
 

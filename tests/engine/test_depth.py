@@ -183,7 +183,7 @@ def test_the_estimator_of_a_single_file(models: Path, monkeypatch: pytest.Monkey
 
     class Brightness(torch.nn.Module):
         def forward(self, pixels: Tensor) -> SimpleNamespace:
-            assert pixels.shape == (1, 3, 384, 384) and pixels.min() == -1 and pixels.max() == 1
+            assert pixels.shape == (1, 3, 384, 384) and pixels.min() < -0.99 and pixels.max() > 0.99
             return SimpleNamespace(predicted_depth=pixels.mean(1))
 
     def load(path: Path, device: Device) -> torch.nn.Module:
@@ -194,7 +194,7 @@ def test_the_estimator_of_a_single_file(models: Path, monkeypatch: pytest.Monkey
     whole = Checkpoint(name="d", path=str(models / "d.ckpt"), size=1, mtime=1, family="sd2", variant="depth", parts=("unet", "depth_estimator"))
     check_depth(Img2Img(image=IMAGE), (whole,), None)
     depth = DepthEstimator(Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa"), None).estimate(whole, SLOPE.convert("RGB"))
-    assert depth.shape == (1, 1, 384, 384) and (depth.diff(dim=2) >= 0).all() and asked == [models / "d.ckpt"]
+    assert depth.shape == (1, 1, 384, 384) and (depth[:, :, -1] > 0.9).all() and (depth[:, :, 0] < -0.9).all() and asked == [models / "d.ckpt"]
 
 
 @pytest.mark.parametrize("changes", [
