@@ -18,12 +18,18 @@ def draw(page: Page, fingers: Fingers, start: Spot, end: Spot) -> None:
     fingers.touch("touchEnd")
 
 
+def choose(page: Page, element: str) -> None:
+    """Tap a mode or a tool and wait until it is chosen: the browser makes a click of a tap a moment later."""
+    page.tap(element)
+    expect(page.locator(f"{element}:is([aria-selected=true], [aria-pressed=true])")).to_be_visible()
+
+
 def test_paint_erase_and_undo_by_finger(open_page: Open, server: Server) -> None:
     page = open_canvas(open_page(**PHONE))
     fingers = Fingers(page)
     draw(page, fingers, (40, 60), (160, 60))
     assert covered(server, page, (100, 60), (100, 5)) == [255, 0]
-    page.tap("#canvas_erase")
+    choose(page, "#canvas_erase")
     draw(page, fingers, (100, 20), (100, 100))
     assert covered(server, page, (100, 60), (50, 60)) == [0, 255]
     page.tap("#canvas_undo")
@@ -55,19 +61,19 @@ def test_modes_and_a_reload_keep_what_a_finger_drew(open_page: Open, server: Ser
     page = open_canvas(open_page(**PHONE))
     fingers = Fingers(page)
     draw(page, fingers, (20, 20), (80, 20))
-    page.tap("#img2img_img2img_sketch_tab")
+    choose(page, "#img2img_img2img_sketch_tab")
     draw(page, fingers, (120, 100), (180, 100))
     content = sent(page)
     assert content["mode"] == "sketch" and content["mask"] is None
     assert picture(server, content["colour"]).convert("RGBA").getpixel((150, 100))[3] == 255  # type: ignore[index]
-    page.tap("#img2img_inpaint_tab")
+    choose(page, "#img2img_inpaint_tab")
     assert covered(server, page, (50, 20), (150, 100)) == [255, 0]
     before = sent(page)
     page.wait_for_timeout(900)  # written a moment after the finger is up
     visit(page, server)
     page.wait_for_selector("#img2img_image[data-ready]")
     assert [sent(page)[name] for name in ("mode", "image", "mask")] == [before[name] for name in ("mode", "image", "mask")]
-    page.tap("#img2img_inpaint_sketch_tab")
+    choose(page, "#img2img_inpaint_sketch_tab")
     assert covered(server, page, (50, 20), (150, 100), layer="colour") == [0, 255]
 
 
