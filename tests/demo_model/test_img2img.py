@@ -66,6 +66,13 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(float)
 
 
+def detail(image: Image.Image) -> float:
+    """How sharply the middle of a picture of 1024 is drawn: what is lost when it is made a quarter as large."""
+    part = image.crop((348, 348, 676, 676))
+    small = part.resize((82, 82), Image.Resampling.LANCZOS).resize(part.size, Image.Resampling.LANCZOS)
+    return float(np.abs(pixels(part) - pixels(small)).mean())
+
+
 STAR = "a yellow star on a white background"
 MASK = box_mask(256, (44, 44, 212, 212))
 
@@ -88,21 +95,28 @@ def test_rough_strokes_become_the_thing_asked_for(draw: Draw) -> None:
 
 def test_little_strength_keeps_and_much_changes(draw: Draw) -> None:
     given = red_circle()
-    little, much = (draw(image=given, prompt=STAR, denoising_strength=strength) for strength in (0.2, 0.95))
+    little, much = (draw(image=given, prompt=STAR, denoising_strength=strength) for strength in (0.2, 0.9))
     change = [np.abs(pixels(one) - pixels(given)).mean() for one in (little, much)]
-    assert change[0] < 12 and change[1] > 2 * change[0]
-    assert judge(little).colour == "red" and judge(much).colour == "yellow"
+    assert change[0] < 16 and change[1] > 2 * change[0], change
+    inside, outside = (128, 128), (20, 20)
+    red, green, _ = little.getpixel(inside)  # type: ignore[misc]
+    assert red > 180 and green < 90 and min(little.getpixel(outside)) > 225  # type: ignore[type-var]  # the circle, where it was
+    assert (judge(much).thing, judge(much).colour) == ("star", "yellow")
 
 
 def test_soft_inpainting_leaves_no_seam(draw: Draw) -> None:
-    """Along the edge of the mask the picture steps no more than a hard mask makes it step."""
+    """Across the edge of the mask the picture steps no more than it does within either half; a hard mask makes it step there."""
     given = Image.linear_gradient("L").resize((256, 256)).convert("RGB")
     mask = box_mask(256, (0, 0, 127, 255))
-    step = []
+    seam = []
     for soft in (False, True):
         made = draw(mode="inpaint", image=given, mask=mask, prompt="a blue sky", denoising_strength=0.8, mask_blur=16 * soft, soft_inpainting=soft)
-        step.append(np.abs(np.diff(pixels(made)[:, 118:138], axis=1)).mean((0, 2)).max())
-    assert step[1] < step[0] and step[1] < 6
+        steps = np.abs(np.diff(pixels(made), axis=1)).mean((0, 2))  # from each column to the next
+        within = max(steps[8:96].max(), steps[160:248].max())
+        seam.append(steps[112:144].max() / within)
+        assert np.abs(pixels(made) - pixels(given))[:, :96].mean() > 20  # something else is there now
+    hard, softened = seam
+    assert hard > 2 and softened < 1.2, seam
 
 
 def test_only_masked_draws_small_things_with_all_pixels(draw: Draw) -> None:
@@ -113,6 +127,11 @@ def test_only_masked_draws_small_things_with_all_pixels(draw: Draw) -> None:
         inpaint_full_res=True,
     )
     assert made.size == (1024, 1024)
+    whole = draw(
+        mode="inpaint", image=given.resize((256, 256)), mask=box_mask(256, (95, 95, 155, 155)), prompt=STAR, denoising_strength=0.95,
+        inpainting_fill="fill",
+    ).resize((1024, 1024), Image.Resampling.LANCZOS)  # what the model makes of that part when it sees all of the picture
+    assert detail(made) > 1.5 * detail(whole)
     seen = judge(made.crop((348, 348, 652, 652)))
     assert (seen.thing, seen.colour) == ("star", "yellow")
     far = np.ones((1024, 1024), bool)

@@ -92,7 +92,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_too_large_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images_module, "PIXELS_LIMIT", 100)
+    monkeypatch.setattr(images_module, "MEMORY_LIMIT", 1000)
     with pytest.raises(RequestError, match="megapixels"):
         ImageStore(tmp_path).put(png(20, 20))
     monkeypatch.setattr(images_module, "BYTES_LIMIT", 10)

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from webui.schema.errors import NotFoundError, RequestError
 from webui.schema.generation import ImageRef
-from webui.services.images import ImageStore
+from webui.services import images
+from webui.services.images import ImageStore, decode, open_head, ref_of
 
 Content = Callable[[random.Random], bytes]
 
@@ -161,3 +162,31 @@ def test_the_same_picture_may_come_several_times_at_once(tmp_path: Path) -> None
             refs = list(pool.map(store.put, [content] * 8))
             assert len({ref.sha256 for ref in refs}) == 1 and store.read(refs[0].sha256) == content
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"quality": 50, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])
+def test_the_size_of_a_webp_is_known_before_it_is_opened(monkeypatch: pytest.MonkeyPatch, options: dict[str, object]) -> None:
+    content = saved(Image.new("RGB", (300, 200)), "WEBP", **options)
+    assert open_head(content).size == (300, 200)
+    monkeypatch.setattr(images, "MEMORY_LIMIT", 300 * 200 * 16)  # and the file comes on top
+    monkeypatch.setattr(Image, "open", lambda *args, **more: pytest.fail("it was opened"))
+    with pytest.raises(RequestError, match="300×200"):
+        decode(content)
+
+
+def test_only_pictures_of_the_kinds_that_are_read_are_opened() -> None:
+    for form in ("EPS", "ICO", "PPM", "PDF"):
+        with pytest.raises(RequestError, match="not a picture that can be read"):
+            decode(saved(Image.new("RGB", (16, 16)), form))
+
+
+def test_a_photograph_with_damaged_exif_is_read() -> None:
+    assert decode(saved(Image.new("RGB", (16, 8)), "JPEG", exif=b"Exif\0\0nonsense")).size == (16, 8)
+
+
+def test_pixels_that_are_damaged_are_refused_at_every_door() -> None:
+    content = bytearray(saved(noise(random.Random(1), "RGB", (30, 30)), "PNG"))
+    content[len(content) // 2:len(content) // 2 + 40] = bytes(40)
+    for door in (decode, ref_of):
+        with pytest.raises(RequestError):
+            door(bytes(content))

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import random
+import time
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from webui.schema.metadata import Metadata
 from webui.schema.model import Checkpoint
 from webui.schema.settings import PictureSettings
 from webui.schema.style import Style
+from webui.services import images
 from webui.services.infotext import files, stealth
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.foreign import read_comfyui
-from webui.services.infotext.reader import ReadOptions
+from webui.services.infotext.reader import ReadOptions, split_infotext
 from webui.services.infotext.restore import Known, find_sampler, refit
 from webui.services.infotext.stealth import read_stealth
 from webui.services.infotext.writer import write_infotext
@@ -248,8 +250,10 @@ def test_novelai_json_hidden_in_alpha() -> None:
 
 
 def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PIXELS_LIMIT", 100)
+    monkeypatch.setattr(images, "MEMORY_LIMIT", 1000)
     found = read_metadata(png({"parameters": LINE}, (32, 32)), KNOWN)
+    assert found.kind == "a1111"  # that stands in the head
+    found = read_metadata(png({}, (32, 32)), KNOWN)
     assert found.kind == "none" and "32×32" in found.comments[0]
     monkeypatch.setattr(files, "BYTES_LIMIT", 10)
     with pytest.raises(RequestError):
@@ -493,3 +497,15 @@ def test_distilled_cfg_of_the_second_pass_is_written_where_it_differs_and_read_b
     assert ", Hires Distilled CFG Scale: 2.5, " in line_of(CHECKPOINT, dev), "only the second is told it, and nothing else in the line says what"
     read = [read_metadata(line.encode(), KNOWN).request for line in lines[:2]]
     assert [found.hr_distilled_cfg for found in read if isinstance(found, Txt2Img)] == [4.5, 0.0]
+
+
+@pytest.mark.parametrize("line", ["a " * 200_000, "ab, " * 200_000, " " * 400_000 + ":", "a-/" * 100_000, 'ab: "' * 100_000, "ab:" * 200_000])
+def test_a_very_long_line_is_read_at_once(line: str) -> None:
+    began = time.process_time()
+    assert read_metadata(png({"parameters": line}), KNOWN).chunks["parameters"] == line
+    assert time.process_time() - began < 5
+
+
+def test_words_before_a_key_are_no_part_of_it() -> None:
+    found = split_infotext("a cat\nsome words, x: 1, -ab: 2, Steps: 20, no pair, Size: 512x768, Sampler: \"a, b\"")
+    assert found == ("a cat", "", {"ab": "2", "Steps": "20", "Size-1": "512", "Size-2": "768", "Sampler": "a, b"})

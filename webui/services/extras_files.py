@@ -36,9 +36,8 @@ class Source:
     def open(self) -> tuple[Image.Image, dict[str, str]]:
         """The picture (RGB or RGBA, upright) and the texts in its file. Raises `WebuiError`."""
         content = self.read()
-        image = read_picture(content)
-        chunks = read_metadata(content).chunks
-        return image, {key: str(text) for key, text in chunks.items() if key not in OWN}
+        chunks = read_metadata(content).chunks  # before the picture: both unpack it, and large ones are not to be there twice
+        return read_picture(content), {key: str(text) for key, text in chunks.items() if key not in OWN}
 
 
 def read_picture(content: bytes, field: str | None = None) -> Image.Image:
@@ -47,7 +46,7 @@ def read_picture(content: bytes, field: str | None = None) -> Image.Image:
         image = decode(content)
     except RequestError as error:
         raise RequestError(error.message, field=field, hint=error.hint) from error
-    return image if image.mode == "RGBA" else image.convert("RGB")
+    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
 
 
 class ExtrasFiles:

@@ -9,19 +9,32 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from webui.schema.errors import NotFoundError, RequestError, StorageError
 from webui.schema.generation import ImageRef
 from webui.services.folders import write_atomically
 
 BYTES_LIMIT = 256 * 2**20
-PIXELS_LIMIT = 200_000_000
-"""A1111's limit for one picture, 200 megapixels."""
+MEMORY_LIMIT = 960_000_000
+"""Bytes that a picture may take while it is unpacked, its file included. What would take more is refused by its head."""
 
+NEEDS = {"PNG": 8, "BMP": 8, "DIB": 8, "GIF": 8, "TIFF": 8, "JPEG": 8, "MPO": 8, "WEBP": 16, "AVIF": 12, "JXL": 16}
+"""The formats that are read, and the bytes that a pixel takes on the way, at the most; `tests/services/test_odd_pictures.py` measures it. Pillow
+knows many more, some of which start programs."""
+
+PROGRESSIVE = 12
+"""The same for a JPEG that is kept whole until its last scan."""
+
+HOLDING = ("WEBP", "AVIF", "JXL")
+"""Formats whose decoder keeps memory for as long as the picture that it made."""
+
+STRIP = 2**22
+"""Pixels of a picture of many bits that are looked at together."""
 
 ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)
 """EXIF's tag, and its values that change width and height."""
@@ -31,6 +44,10 @@ DAMAGED = (
     Image.DecompressionBombError,
 )
 """What Pillow raises for files that are cut off or made up."""
+
+
+class TooLarge(Image.DecompressionBombError):
+    """A picture that is not to be unpacked, in words."""
 
 
 class ImageStore:
@@ -124,22 +141,63 @@ def _decoded(content: bytes, ref: ImageRef) -> Image.Image:
     return found
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in NEEDS if name in Image.OPEN)
+
+
+def open_head(content: bytes) -> Image.Image:
+    """A picture of which only the head was read. Raises one of `DAMAGED`."""
+    if (size := _webp_size(content)) and (complaint := _complaint(*size, NEEDS["WEBP"], len(content))):
+        raise TooLarge(complaint)  # Pillow's decoder takes 8 bytes a pixel before it is asked for any
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bombs: our own limit follows; of odd EXIF: that is nobody's fault here
+        return Image.open(io.BytesIO(content), formats=_formats())
+
+
+def too_large(image: Image.Image, length: int) -> str:
+    """Why a picture whose file has `length` bytes is not unpacked; "" when it may be."""
+    need = PROGRESSIVE if image.info.get("progressive") else NEEDS[image.format or "PNG"]
+    return _complaint(image.width, image.height, need, length)
+
+
+def _complaint(width: int, height: int, need: int, length: int) -> str:
+    if width * height * need + length <= MEMORY_LIMIT:
+        return ""
+    most = (MEMORY_LIMIT - length) // need / 1e6
+    return f"The picture has {width}×{height} pixels; of this kind at most {most:.0f} megapixels are possible."
+
+
+def _webp_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height from the head of a WebP file, https://developers.google.com/speed/webp/docs/riff_container; None for another file."""
+    head = content[:30]
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """Raises `RequestError` for what is no picture, or damaged, or far too large."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bombs: our own limit follows; of odd EXIF: that is nobody's fault here
-            with Image.open(io.BytesIO(content)) as image:
-                if image.width * image.height > PIXELS_LIMIT:
-                    raise RequestError(
-                        f"The picture has {image.width}×{image.height} pixels; at most {PIXELS_LIMIT // 1_000_000} megapixels are possible.",
-                    )
-                yield image
+        with open_head(content) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if complaint := too_large(image, len(content)):
+                raise RequestError(complaint, hint="Make it smaller.")
+            yield image
     except RequestError:
         raise
+    except TooLarge as error:
+        raise RequestError(str(error), hint="Make it smaller.") from error
     except DAMAGED as error:
-        raise RequestError(f"This is not a picture that can be read: {error}.", hint="PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF work.") from error
+        why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+        raise RequestError(f"This is not a picture that can be read{why}.", hint="PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF work.") from error
 
 
 def decode(content: bytes) -> Image.Image:
@@ -157,8 +215,15 @@ def _size(content: bytes) -> tuple[int, int]:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
-    return (image.height, image.width) if turned else image.size
+    return (image.height, image.width) if _orientation(image) in SIDEWAYS else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number; damaged EXIF says nothing."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except DAMAGED:
+        return 1
 
 
 def _check_size(size: tuple[int, int], ref: ImageRef) -> None:
@@ -167,24 +232,42 @@ def _check_size(size: tuple[int, int], ref: ImageRef) -> None:
 
 
 def as_pixels(image: Image.Image) -> Image.Image:
-    """The first frame, turned as its EXIF says: grey, RGB, or RGBA where something is transparent, 8 bits each. Raises one of `DAMAGED`."""
+    """The first frame, turned as its EXIF says: grey, RGB, or RGBA where something is transparent, 8 bits each. What is so already is not copied.
+    Raises one of `DAMAGED`."""
     image.seek(0)
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image.load()  # before anything else asks for the pixels, and forgives what is wrong with them
+    if _orientation(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         return _eight_bits(image)
     if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-    if image.mode == "RGBA":
-        return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    transparent = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)
+    mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
+    if image.mode != mode:
+        return image.convert(mode)
+    return image.copy() if image.format in HOLDING else image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits: by the upper 8 of 16 bits, as browsers show it; where there is more it is stretched from the darkest to the
-    brightest."""
-    pixels = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
-    low, high = float(pixels.min()), float(pixels.max())
-    if low >= 0 and high < 2**16 and image.mode.startswith("I"):
-        return Image.fromarray((pixels // 256).astype(np.uint8))
-    return Image.fromarray(((pixels - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8))
+    brightest. Strip by strip, because numbers of 8 bytes take much memory."""
+    height = max(STRIP // image.width, 1)
+    boxes = [(0, top, image.width, min(top + height, image.height)) for top in range(0, image.height, height)]
+
+    def levels(box: tuple[int, int, int, int]) -> np.ndarray:
+        pixels = np.asarray(image.crop(box))
+        return pixels if sixteen else np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
+
+    sixteen = image.mode.startswith("I;16")
+    low, scale = 0.0, 1 / 256
+    if not sixteen:
+        least, most = zip(*((float(part.min()), float(part.max())) for part in map(levels, boxes)), strict=True)
+        if image.mode != "I" or min(least) < 0 or max(most) >= 2**16:
+            low = min(least)
+            scale = 255 / (max(most) - low) if max(most) > low else 0.0
+    made = Image.new("L", image.size)
+    for box in boxes:
+        part = levels(box)
+        made.paste(Image.fromarray((part >> 8 if sixteen else (part - low) * scale).astype(np.uint8)), box)
+    return made

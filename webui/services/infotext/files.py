@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from webui.schema.errors import RequestError
 from webui.schema.metadata import Metadata, MetadataKind
 from webui.schema.request import PictureAdapter, kind_of
 from webui.services.formats import EXIF_IFD, MAKER, MAKER_NOTE, UNICODE, USER_COMMENT
-from webui.services.images import BYTES_LIMIT, DAMAGED, PIXELS_LIMIT
+from webui.services.images import BYTES_LIMIT, DAMAGED, open_head, too_large
 from webui.services.infotext.foreign import Found, load_object, read_comfyui, read_invokeai, read_novelai
 from webui.services.infotext.line import build_infotext
 from webui.services.infotext.paste import form_values
@@ -38,12 +37,12 @@ def read_metadata(content: bytes, known: Known | None = None) -> Metadata:
     if len(content) > BYTES_LIMIT:
         raise RequestError(f"The file has {len(content) / 2**20:.0f} MB; at most {BYTES_LIMIT // 2**20} MB are possible.")
     try:
-        chunks, size = _chunks(content)
+        chunks, size, complaint = _chunks(content)
     except Image.UnidentifiedImageError:
         return _with_values(_of_text(content, known), known)
     except DAMAGED as error:
         return Metadata(kind="none", comments=(f"The picture cannot be read: {error}.",))
-    found = _of_chunks(chunks, size, known) or Metadata(kind="none", comments=("The picture does not say how it was made.",))
+    found = _of_chunks(chunks, size, known) or Metadata(kind="none", comments=(complaint or "The picture does not say how it was made.",))
     return _with_values(found, known).model_copy(update={"chunks": chunks, "width": size[0], "height": size[1]})
 
 
@@ -64,25 +63,26 @@ def _of_text(content: bytes, known: Known) -> Metadata:
     return found or _of_line(text, known)
 
 
-def _chunks(content: bytes) -> tuple[dict[str, Any], tuple[int, int]]:
-    """The texts of a picture by the names of PNG chunks, whatever the format, and its size. Raises one of `DAMAGED`."""
+def _chunks(content: bytes) -> tuple[dict[str, Any], tuple[int, int], str]:
+    """The texts of a picture by the names of PNG chunks, whatever the format, its size, and why only its head was read ("" if it was not so). Raises
+    one of `DAMAGED`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a bomb is caught by our own limit, odd EXIF is what we expect here
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > PIXELS_LIMIT:
-                raise ValueError(f"it has {image.width}×{image.height} pixels, at most {PIXELS_LIMIT // 1_000_000} megapixels are read")
+        with open_head(content) as image:
             chunks = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
             if image.format == "GIF" and isinstance(image.info.get("comment"), bytes):
                 chunks["parameters"] = image.info["comment"].decode("utf-8", errors="replace")
-            with _tolerating():
-                chunks |= _exif_texts(image.getexif())
-            if not _telling(chunks):
+            complaint = too_large(image, len(content))
+            if not complaint or "exif" in image.info:  # else Pillow looks for it behind the pixels
+                with _tolerating():
+                    chunks |= _exif_texts(image.getexif())
+            if not _telling(chunks) and not complaint:
                 with _tolerating():
                     image.load()  # chunks behind the pixels
                     chunks |= {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
                     if not _telling(chunks) and (hidden := read_stealth(image)):
                         chunks |= _hidden_texts(hidden)
-            return chunks, image.size
+            return chunks, image.size, complaint
 
 
 @contextlib.contextmanager

@@ -15,7 +15,9 @@ from webui.schema.style import Style
 from webui.services.infotext.line import unquote
 from webui.services.infotext.versions import V1_8_0_139, add_old_ways, parse_version
 
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_PAIR = re.compile(r'(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)|\w[\w \-/]*')
+"""A1111's pair, or words that are none, taken whole: else a long line would be looked through again from each of its letters."""
+
 _SIZE = re.compile(r"^(\d+)x(\d+)$")
 LEAST_PAIRS = 3
 """The last line counts as parameters when it has at least so many."""
@@ -63,7 +65,7 @@ class ReadOptions:
 def split_infotext(text: str) -> tuple[str, str, dict[str, Any]]:
     """Prompt, negative prompt and the pairs of the last line; a value such as `512x768` becomes `key-1` and `key-2`, an empty value is dropped."""
     *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last)
+    pairs = [pair for pair in _PAIR.findall(last) if pair[0]]
     if len(pairs) < LEAST_PAIRS:
         lines, pairs = [*lines, last], []
     prompts: list[list[str]] = [[], []]

@@ -22,25 +22,23 @@ def read_stealth(image: Image.Image) -> str | None:
     when the pixels cannot be read."""
     channels = ("RGB", "A") if image.mode == "RGBA" else ("RGB",) if image.mode == "RGB" else ()
     for channel in channels:
-        head = _bytes(image.crop((0, 0, min(image.width, _columns(image, 20, channel)), image.height)), channel)[: SIGNATURE_BYTES + 4]
+        plane = image.getchannel("A") if channel == "A" else image
+        head = _bytes(plane, SIGNATURE_BYTES + 4)
         known = SIGNATURES.get(head[:SIGNATURE_BYTES])
         if known is None or known[0] != channel or len(head) < SIGNATURE_BYTES + 4:
             continue
-        length = int.from_bytes(head[SIGNATURE_BYTES:], "big") // 8
-        content = _bytes(image, channel)[SIGNATURE_BYTES + 4 :][:length]
+        length = min(int.from_bytes(head[SIGNATURE_BYTES:], "big") // 8, TEXT_LIMIT)
+        content = _bytes(plane, SIGNATURE_BYTES + 4 + length)[SIGNATURE_BYTES + 4:]
         return _unpack(content) if known[1] else content[:TEXT_LIMIT].decode("utf-8", errors="replace")
     return None
 
 
-def _columns(image: Image.Image, wanted: int, channel: str) -> int:
-    """Columns that hold so many bytes."""
-    return -(-wanted * 8 // (image.height * (3 if channel == "RGB" else 1)))
-
-
-def _bytes(image: Image.Image, channel: str) -> bytes:
-    pixels = np.asarray(image)
-    plane = pixels[..., 3:] if channel == "A" else pixels[..., :3]
-    return np.packbits((plane & 1).transpose(1, 0, 2).reshape(-1)).tobytes()
+def _bytes(plane: Image.Image, count: int) -> bytes:
+    """The first `count` bytes in the lowest bits of a picture of one channel, or of the first three. Only the columns that hold them are read."""
+    channels = min(len(plane.getbands()), 3)
+    columns = min(-(-count * 8 // (plane.height * channels)), plane.width)
+    pixels = np.asarray(plane.crop((0, 0, columns, plane.height))).reshape(plane.height, columns, -1)[..., :channels]
+    return np.packbits((pixels & 1).transpose(1, 0, 2).reshape(-1)).tobytes()[:count]
 
 
 def _unpack(content: bytes) -> str | None:
