@@ -257,7 +257,7 @@ def test_a_dropped_picture_opens_here_and_not_in_the_dialog(open_page: Open) -> 
     assert sent(page)["mask"] is not None
 
 
-def test_a_picture_of_the_gallery_is_sent_and_its_parameters_on_request(open_page: Open) -> None:
+def test_a_picture_of_the_gallery_is_sent_and_its_parameters_where_nothing_is_written(open_page: Open) -> None:
     page = set_small(open_page(), "a house to send")
     page.click("#txt2img_generate")
     expect(page.locator("#html_info_txt2img pre")).to_contain_text("a house to send")
@@ -265,12 +265,20 @@ def test_a_picture_of_the_gallery_is_sent_and_its_parameters_on_request(open_pag
     expect(page.locator("#img2img_inpaint_tab")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#img2img_canvas .status")).to_contain_text("64 × 64")
     expect(page.locator("#img2img_gallery .picture")).to_be_visible()  # the viewer has come along
-    page.get_by_role("button", name="Parameters…").click()
-    page.get_by_role("button", name=re.compile("^Apply")).click()
-    expect(page.locator("#img2img_prompt textarea")).to_have_value("a house to send")
+    prompt = page.locator("#img2img_prompt textarea")
+    expect(prompt).to_have_value("a house to send")
     expect(page.locator("#img2img_steps input[type=number]")).to_have_value("4")
+    expect(page.locator("#img2img_width input[type=number]")).to_have_value("64")
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(prompt).to_have_value("")
+    prompt.fill("words of one's own")
     page.click("#tab_txt2img-button")
     expect(page.locator("#txt2img_gallery .picture")).to_be_visible()
+    page.click("#txt2img_send_to_inpaint")
+    page.get_by_role("button", name="Parameters…").click()
+    expect(prompt).to_have_value("words of one's own")
+    page.get_by_role("button", name=re.compile("^Apply")).click()
+    expect(prompt).to_have_value("a house to send")
 
 
 def grown(page: Page, before: int) -> int:

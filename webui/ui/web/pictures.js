@@ -3,7 +3,8 @@
 import { get } from './api.js';
 import { present } from './dom.js';
 import { mountTab } from './form.js';
-import { mountPasteTab, pasteFrom } from './paste.js';
+import { now, undo } from './forms.js';
+import { mountPasteTab, pasteFrom, takeAll } from './paste.js';
 import { openTab, registerTarget } from './send.js';
 import { mountStyles } from './styles.js';
 import { toast } from './toast.js';
@@ -27,14 +28,15 @@ export function mountPictures() {
   }
 }
 
-// One click: the picture lies on the canvas; what was there comes back with its undo. The parameters are a second choice.
+// One click: the picture lies on the canvas; what was there comes back with its undo. Its parameters come along where nothing is written yet, and are offered elsewhere.
 async function send({ blob, url, id, metadata }, mode) {
   try {
     const picture = blob || await (await fetch(url)).blob();
     await openTab('img2img');
     const { openPicture } = await canvas;
     await openPicture(picture, mode);
-    const about = metadata ? Promise.resolve(metadata) : id ? get(`pictures/${id}/info`) : null;
+    const about = metadata ? Promise.resolve(metadata) : id ? get(`pictures/${id}/info`) : null, words = await now('img2img');
+    if (about && !words.prompt && !words.negative_prompt && await takeAll(await about, 'img2img')) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: undo } });
     toast({ message: t('sent_img2img'), action: about && { label: t('send_parameters'), act: () => pasteFrom(about, { blob: picture, tab: 'img2img' }) } });
   } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
 }
