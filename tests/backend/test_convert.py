@@ -157,8 +157,8 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         convert(ConvertFiles(entry, tmp_path / "folder", folder=True), stop)
     with pytest.raises(ModelError, match="no EMA weights"):
         convert(ConvertFiles(entry, tmp_path / "folder", folder=True, ema="use"))
-    with pytest.raises(ModelError, match="only those are converted"):
-        convert(ConvertFiles(entry.revise(family="flux"), tmp_path / "folder", folder=True))
+    with pytest.raises(ModelError, match="of a family that is not converted"):
+        convert(ConvertFiles(entry.revise(family="pipeline"), tmp_path / "folder", folder=True))
     two = seen(write_checkpoint(tmp_path / "two.safetensors", KINDS["tiny"]["sd2"])).revise(prediction=None)
     with pytest.raises(ModelError, match="predicts v or epsilon"):
         convert(ConvertFiles(two, tmp_path / "f", folder=True))
