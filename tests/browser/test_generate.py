@@ -183,6 +183,6 @@ def test_a_failed_job_says_why_and_how_to_go_on(open_page: Open, server: Server)
     server.post(f"jobs/{blocker}/interrupt")
     server.wait(doomed, "failed")
     expect(page.locator(".fail")).to_contain_text("gone.safetensors")
-    page.get_by_role("button", name="Dismiss").click()
+    page.locator(".fail").get_by_role("button", name="Dismiss").click()  # messages have one, too
     expect(page.locator(".fail")).not_to_be_visible()
     server.post("checkpoints/refresh")
