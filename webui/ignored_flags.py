@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Values = Literal["none", "one", "some"]
-"""How many values follow a flag: none, one, or as many as do not begin with a dash."""
+Values = Literal["none", "one"]
+"""How many values follow a flag."""
 
 
 class IgnoredFlag(NamedTuple):
@@ -35,7 +35,6 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
     ("there is no public tunnel; use --listen with --gradio-auth", "none", "--share"),
     ("there is no public tunnel; use --listen with --gradio-auth", "one", "--ngrok --ngrok-region --ngrok-options"),
     ("serve it under a path with your reverse proxy", "one", "--subpath"),
-    ("models and pictures are served by id only, no folder is opened to the page", "some", "--gradio-allowed-path"),
     ("pages of other origins may not call this server", "one", "--cors-allow-origins --cors-allow-origins-regex"),
     ("the web server's own value is used", "one", "--timeout-keep-alive"),
     ("the certificate is given by --tls-keyfile and --tls-certfile", "none", "--disable-tls-verify --tls-selfsign"),
@@ -77,8 +76,6 @@ def split_ignored(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]
             left.append(token)
             continue
         notes[name] = f"{name}: {flag.reason}"
-        limit = 0 if equals else {"none": 0, "one": 1, "some": len(waiting)}[flag.values]
-        while limit and waiting and not waiting[0].startswith("-"):
+        if flag.values == "one" and not equals and waiting and not waiting[0].startswith("-"):
             waiting.pop(0)
-            limit -= 1
     return left, tuple(notes.values())

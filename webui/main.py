@@ -122,7 +122,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     )
     replays = Replays(folders.own / "replays", library, outputs, events.publish)
     host, images = PluginHost(registries), ImageStore(folders.own / "images")
-    allowed = PictureFolders((folders.data, folders.outputs))
+    allowed = PictureFolders((folders.data, *options.picture_folders, folders.outputs))
     shop = Shop(registries.upscalers, files, images, allowed, library, folders.outputs, folders.models)
     extras = ExtrasDesk(shop, queue, settings.get)
     batches = FolderBatches(allowed, lambda content: studio.read_metadata(content, whole_prompts=True))

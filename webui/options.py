@@ -68,6 +68,7 @@ def parse_options(argv: Sequence[str]) -> LaunchOptions:
         safe_mode=given.safe_mode,
         no_hashing=given.no_hashing,
         styles_files=tuple(Path(entry).expanduser().absolute() for entry in given.styles_file),
+        picture_folders=tuple(filter(None, (_existing_folder("--gradio-allowed-path", entry) for entry in given.gradio_allowed_path))),
         prompt_history=not given.no_prompt_history,
         ignored=ignored,
     )
@@ -118,6 +119,8 @@ def _make_parser() -> _Parser:
     add("--ckpt", metavar="FILE", help="the checkpoint to begin with")
     add("--styles-file", metavar="FILE", action="append", default=[], help="a styles file, or a pattern such as styles/*.csv; may be given again")
     add("--ckpt-dir", metavar="DIR", help="a second folder of checkpoints")
+    help_text = "a further folder of pictures for Batch and Extras; may be given again"
+    add("--gradio-allowed-path", metavar="DIR", nargs="+", action="extend", default=[], help=help_text)
     add = parser.add_argument_group("device").add_argument
     add("--device-id", metavar="N", help="CUDA device; default: the first")
     add("--use-cpu", nargs="*", metavar="PART", help="run on the CPU; A1111's parts are read, and `all` or `sd` mean everything")

@@ -110,12 +110,23 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
         parse_options(["--data-dir", str(tmp_path / "new")])
 
 
+def test_further_folders_of_pictures(tmp_path):
+    names = [tmp_path / name for name in "abc"]
+    for name in names:
+        name.mkdir()
+    first, second, third = map(str, names)
+    options = parse_options(["--gradio-allowed-path", first, second, "--gradio-allowed-path", third, "--port", "5"])
+    assert options.picture_folders == tuple(names)
+    with pytest.raises(RequestError, match="there is no folder"):
+        parse_options(["--gradio-allowed-path", str(tmp_path / "none")])
+
+
 def test_flags_of_a1111_without_a_meaning_here_are_named_and_skipped():
-    line = "--lowram --opt-sdp-attention --ngrok token --gradio-allowed-path a b --vae-dir=/x --port 5 --api --lowram"
+    line = "--lowram --opt-sdp-attention --ngrok token --vae-dir=/x --port 5 --api --lowram"
     options = parse_options(line.split())
     assert options.port == 5
     names = [note.partition(":")[0] for note in options.ignored]
-    assert names == ["--lowram", "--opt-sdp-attention", "--ngrok", "--gradio-allowed-path", "--vae-dir", "--api"]
+    assert names == ["--lowram", "--opt-sdp-attention", "--ngrok", "--vae-dir", "--api"]
     assert all(note.partition(": ")[2] for note in options.ignored)
 
 

@@ -52,6 +52,9 @@ class LaunchOptions(Frozen):
     styles_files: tuple[Path, ...] = ()
     """Styles files, or globs of them; none = `styles.csv` of the data folder."""
 
+    picture_folders: tuple[Path, ...] = ()
+    """Where Batch and Extras may read and write besides the data and outputs folders."""
+
     prompt_history: bool = True
     """Keep the line of the last pictures in `params.txt`."""
 
