@@ -269,18 +269,18 @@ def test_what_can_be_run_is_part_of_the_index(folder: Path, hashes, tmp_path: Pa
 
 
 def test_a_thousand_files(tmp_path: Path, hashes, fake) -> None:
-    """bench/models.py has the bars, 2 s to read them and 0.2 s from the index. Here, with room for a busy machine, CPU time of this process: read one
-    by one they would take ten times as long."""
+    """2 s to read them, 0.2 s from the index, with room for a busy machine; CPU time of this process, the least of two."""
     first = fake(tmp_path / "models" / "0.safetensors", SD1)
     for number in range(1, 1000):
         shutil.copy(first, tmp_path / "models" / f"{number}.safetensors")
-    times = []
-    for _ in range(2):
-        catalog, started = Catalog([tmp_path / "models"], hashes, tmp_path / "index.json"), time.process_time()
-        assert len(catalog.checkpoints()) == 1000
-        times.append(time.process_time() - started)
-    assert times[0] < 7
-    assert times[1] < 2
+    times: list[list[float]] = [[], []]
+    for index in ("one.json", "two.json"):
+        for spent in times:
+            catalog, started = Catalog([tmp_path / "models"], hashes, tmp_path / index), time.process_time()
+            assert len(catalog.checkpoints()) == 1000
+            spent.append(time.process_time() - started)
+    assert min(times[0]) < 4
+    assert min(times[1]) < 0.6
 
 
 @pytest.fixture

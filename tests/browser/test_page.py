@@ -193,7 +193,7 @@ def test_page_budget(open_page: Open, guarded: Guarded, server: Server) -> None:
     assert facts["open"] == 0  # no tab holds a Gradio connection
     assert facts["components"] < 280  # two forms; what is in a tab that was not opened is not drawn
     assert len(facts["scripts"]) > 10
-    assert sum(facts["scripts"]) + (WEB / "boot.js").stat().st_size <= 122 * 1024  # a third of it on the way, packed; others come with their tab
+    assert sum(facts["scripts"]) + (WEB / "boot.js").stat().st_size <= 120 * 1024  # others come with their tab
 
 
 def test_no_word_is_missing_and_none_is_written_into_the_scripts() -> None:

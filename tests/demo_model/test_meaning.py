@@ -38,7 +38,6 @@ def test_every_word_counts(studio: Studio):
     assert [verdict.background.kind for verdict in seen] == ["night", "night", "night", "snow"]
 
 
-@pytest.mark.slow
 def test_the_negative_prompt_removes(studio: Studio):
     """Asked for a house without a colour, it chooses; what the negative prompt names it chooses no more."""
     prompts = ["a house by day"] * 2 * PICTURES
@@ -48,7 +47,6 @@ def test_the_negative_prompt_removes(studio: Studio):
     assert without.count(commonest) < freely.count(commonest)
 
 
-@pytest.mark.slow
 def test_guidance_follows_the_text(studio: Studio):
     """CFG 1 wanders, CFG 7 obeys."""
     wanted = ("blue", "fish", "orange")

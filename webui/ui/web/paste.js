@@ -32,7 +32,7 @@ export function mountPasteTab(tab) {
 // ---- where it comes from
 
 const complain = (error) => toast(error.info ?? { message: String(error) }, 'error');
-const hasValues = (metadata) => metadata && Object.keys(metadata.values).length > 0;
+export const hasValues = (metadata) => metadata && Object.keys(metadata.values).length > 0;
 
 // `answer`: a promise of metadata. `source`: {blob} or {url} of the picture, to be shown beside.
 export const pasteFrom = (answer, source = {}) => answer.then((metadata) => openDiff(metadata, source)).catch(complain);
@@ -148,23 +148,13 @@ function show(path, value, tab) {
   return label.startsWith('__i18n__') ? t(String(value)) : label; // a choice of ours has its value as its key
 }
 
-// All that it says, without asking, and the picture's own size; false when it says nothing.
-export async function takeAll(metadata, tab) {
-  if (!hasValues(metadata)) return false;
-  const before = await now(tab), size = metadata.width ? { width: inCells(metadata.width), height: inCells(metadata.height) } : {};
-  await change(valuesOf(before, compare(before, { ...metadata.values, ...size }, tab).rows), tab);
-  return true;
-}
-
-const inCells = (side) => Math.min(Math.max(Math.round(side / 8) * 8, 64), 2048);
-
 async function take(tab, before, rows) {
   await change(valuesOf(before, rows), tab);
   document.querySelector(`#tab_${tab}-button[aria-selected="false"]`)?.click();
   toast({ message: t('paste_done', { n: rows.length }), action: { label: t('undo'), act: undo } });
 }
 
-function valuesOf(before, rows) {
+export function valuesOf(before, rows) {
   const values = {};
   for (const { path, value } of rows) {
     if (!path.startsWith('settings.')) { values[path] = value; continue; }
