@@ -164,9 +164,7 @@ class Studio:
                 raise RequestError(info.message, field=f"ext.{key}.{info.field}") from error
         if tuple(style.name for style in request.style_texts) != request.styles:  # a job that was queued before brings its own
             request = request.revise(style_texts=self._parts.styles.named(request.styles))
-        if not (name := request.checkpoint or self.default_checkpoint()):
-            folder = self._parts.folders.models / "Stable-diffusion"
-            raise RequestError("There is no checkpoint yet.", field="checkpoint", hint=f"Put a .safetensors file into {folder}.")
+        name = request.checkpoint or self.default_checkpoint() or ""
         others = {field: item.name for field, item in further_checkpoints(request, self._parts.catalog.get).items()}
         return request.revise(checkpoint=self._parts.catalog.get(name).name, **others)
 
