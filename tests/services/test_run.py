@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,18 @@ def test_a_second_pass_counts_by_its_pixels(run: JobRun, job: Job, engine: Paint
     told = next(event for event in events if isinstance(event, Progress) and event.phase == "upscaling")
     assert told.fraction == pytest.approx(0.2 * 15 / 27)
     assert (told.step, told.steps) == (3, 6)
+
+
+def test_what_a_run_needs_is_said_to_its_end(run: JobRun, job: Job, engine: PaintEngine, events: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint = engine.generate
+
+    def with_note(request: Txt2Img, tools: RunTools) -> Iterator[Picture]:
+        yield from paint(request, replace(tools, report=lambda step: tools.report(replace(step, note="needs about 3 GB"))))
+
+    monkeypatch.setattr(engine, "generate", with_note)
+    run.generate(request_of(job))
+    told = [event for event in events if isinstance(event, Progress)]
+    assert {event.note for event in told} == {"needs about 3 GB"} and told[-1].phase == "saving"
 
 
 def test_progress_grows_to_one_over_the_whole_plan(run: JobRun, job: Job, events: Recorder) -> None:

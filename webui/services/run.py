@@ -215,8 +215,7 @@ class Meter:
 
     def phase(self, name: str) -> None:
         """Something else than sampling goes on."""
-        last = self._last
-        self.report(Step(name, last.picture, last.pictures, last.step, last.steps))
+        self.report(replace(self._last, phase=name))
 
     def report(self, step: Step) -> None:
         """The engine's report; told to the pages at most every 0.1 s, but never later than the end of a picture."""
