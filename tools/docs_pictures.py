@@ -1,4 +1,5 @@
-"""Makes the pictures of docs/samplers.md and docs/prompts.md with the demo model: `python tools/docs_pictures.py`. Takes two minutes on two cores."""
+"""Makes the pictures of docs/samplers.md, docs/prompts.md and, of the variant, docs/demo-model.md: `python tools/docs_pictures.py`. Takes two minutes
+on two cores."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from webui.engine.tables import register_tables
 from webui.plugins.registry import Registries
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "models" / "Stable-diffusion" / "easel-demo.safetensors"
+MODELS = ROOT / "models" / "Stable-diffusion"
+MODEL, VARIANT = MODELS / "easel-demo.safetensors", MODELS / "easel-watercolour.safetensors"
 IMAGES = ROOT / "docs" / "images"
 SIDE, LABEL, COLUMNS = 200, 24, 5
 SEED = 3
@@ -24,6 +26,10 @@ PROMPTS = {
     "heart AND dots": "a red heart AND a dotted pink background", "(purple:1.4) balloon": "a (purple:1.4) balloon by day",
 }
 """What docs/prompts.md shows: plain, editing, alternation, AND, attention."""
+
+PAINTED = ("a red house at night", "a white boat by the sea", "a pink flower on green hills", "two purple balloons at sunset",
+           "a green tree in the snow")
+"""What docs/demo-model.md shows by the model and by its variant."""
 
 
 def sheet(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
@@ -39,7 +45,7 @@ def sheet(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image
 
 
 def main() -> None:
-    """Write both sheets."""
+    """Write all sheets."""
     registries = Registries()
     register_tables(registries)
     names = list(registries.samplers)
@@ -47,6 +53,8 @@ def main() -> None:
     sheet(drawn, names).save(IMAGES / "samplers.jpg", quality=88)
     studio = Studio(MODEL)
     sheet([studio.draw([prompt], SEED)[0] for prompt in PROMPTS.values()], list(PROMPTS)).save(IMAGES / "prompts.jpg", quality=88)
+    both = [picture for file in (MODEL, VARIANT) for picture in Studio(file).draw(PAINTED, SEED)]
+    sheet(both, PAINTED * 2).save(ROOT / "docs" / "demo-model" / "variant.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from PIL import Image
 
 from tools.demo_model.evaluate import Studio
 from tools.demo_model.judge import Verdict, judge
+from tools.demo_model.judge_style import judge_style
 
-MODEL = Path(__file__).parents[2] / "models" / "Stable-diffusion" / "easel-demo.safetensors"
+MODELS = Path(__file__).parents[2] / "models" / "Stable-diffusion"
+MODEL = MODELS / "easel-demo.safetensors"
 PICTURES = 6
 
 
@@ -57,6 +59,15 @@ def test_guidance_follows_the_text(studio: Studio):
         return sum(part == want for parts in seen for part, want in zip(parts, wanted, strict=True))
 
     assert right(7) > right(1)
+
+
+def test_the_variant_paints_what_the_model_draws_flat(studio: Studio):
+    """A UNet alone, in 8 bits, with the other parts of the model that it names."""
+    prompts = ["a red heart by day", "a green tree in the snow", "a yellow star by day"]
+    painted, flat = Studio(MODELS / "easel-watercolour.safetensors").draw(prompts, seed=3), studio.draw(prompts, seed=3)
+    assert [judge_style(picture) for picture in painted] == ["watercolour"] * 3
+    assert [judge_style(picture) for picture in flat] == ["flat"] * 3
+    assert [verdict.thing for verdict in look(painted)] == ["heart", "tree", "star"]
 
 
 def test_seeds_vary(studio: Studio):

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tools.demo_model.captions import STYLE_WORDS
 from tools.demo_model.evaluate import Studio
 from tools.demo_model.export import export
 from tools.demo_model.latents import LatentCache, load_vae, to_tensor
@@ -49,6 +51,17 @@ def test_the_file_is_a_checkpoint_that_draws(folder, tmp_path):
     pictures = Studio(file, steps=2).draw(["a red house", "a blue fish"])
     assert [picture.size for picture in pictures] == [(256, 256)] * 2
     assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+def test_a_variant_is_the_unet_alone_and_draws_with_its_base(folder, tmp_path):
+    base = export(folder, tmp_path / "demo.safetensors", SMOKE)
+    file = export(folder, tmp_path / "variant.safetensors", SMOKE, base="demo")
+    assert file.stat().st_size < base.stat().st_size
+    assert identify(file).parts == ("unet",)
+    prompts = ["a red house", "a blue fish"]
+    own, whole = (Studio(path, steps=2).draw(prompts) for path in (file, base))
+    error = np.mean([np.abs(np.asarray(one, float) - np.asarray(other, float)).mean() for one, other in zip(own, whole, strict=True)])
+    assert 0 < error < 3  # the same weights in 8 bits
 
 
 def test_a_half_trained_model_is_not_exported(tmp_path, folder):
@@ -109,6 +122,13 @@ def test_styles_have_their_share_of_a_batch(folder):
     assert styles[:3] == ["flat"] * 3
     present = {scene.style for scene in training.scenes} - {"flat"}
     assert set(styles[3:9]) == present
+
+
+def test_a_variant_sees_one_style_and_is_told_of_none(folder):
+    training = UNetTraining(folder, SMOKE, Recipe("whole", batch=12, style="watercolour"), 64)
+    numbers, captions = training._choose(3, torch.Generator().manual_seed(0))
+    assert {training.scenes[number].style for number in numbers.tolist()} == {"watercolour"}
+    assert any(captions) and not any(word in caption for caption in captions for word in STYLE_WORDS["watercolour"])
 
 
 def test_log_has_one_line_every_so_often(folder):

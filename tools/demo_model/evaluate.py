@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ from webui.engine.tables import register_tables
 from webui.plugins.registry import Registries
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
-from webui.schema.model import Checkpoint
+from webui.schema.model import Checkpoint, FileKind, ModelFile
 from webui.schema.settings import PictureSettings
 
 FIGURES = ("colour", "background", "thing", "place")
@@ -67,15 +67,33 @@ SHEET = (
 )
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """Implements `parts.Shelf`: what lies in a model's folder."""
+
+    folder: Path
+
+    def files(self, kind: FileKind) -> list[ModelFile]:
+        del kind
+        return []
+
+    def folders(self, kind: FileKind) -> tuple[Path, ...]:
+        del kind
+        return ()
+
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        path = self.folder / f"{name}.safetensors"
+        return _checkpoint(path) if path.is_file() else None
+
+
 class Studio:
     """A model that draws prompts in batches on Easel's engine, in float32 where the device has no 16 bits."""
 
     def __init__(self, model: Path, steps: int = 20, cfg: float = 5.0, sampler: str = "DPM++ 2M") -> None:
-        stat = model.stat()
-        checkpoint = Checkpoint(name=model.name, path=str(model), size=stat.st_size, mtime=stat.st_mtime, family="sd1")
         registries = Registries()
         register_tables(registries)
-        self.components: Components = load_model(plan(ModelChoice(checkpoint)), choose_device(DeviceOptions()))
+        choice = ModelChoice(_checkpoint(model), shelf=_Beside(model.parent))
+        self.components: Components = load_model(plan(choice), choose_device(DeviceOptions()))
         spec = registries.samplers.get(sampler)
         schedule = next((entry for entry in registries.schedulers.values() if entry.name == spec.scheduler), None)
         self._pass = Pass(steps, cfg, 256, 256, spec, schedule)
@@ -142,6 +160,13 @@ def evaluate_styles(studio: Studio, count: int, batch: int) -> dict[str, dict[st
     return found
 
 
+def styles_of_plain_prompts(studio: Studio, count: int, batch: int) -> dict[str, float]:
+    """Percentage of pictures in which each style is recognised when the prompt names none."""
+    scenes = [with_style(make_unseen_scene(FIRST_SEED + number), "flat") for number in range(count)]
+    seen = [judge_style(picture) for picture in studio.draw_all([_prompt(scene) for scene in scenes], batch)]
+    return {style: _percent([one == style for one in seen]) for style in STYLES}
+
+
 @torch.inference_mode()
 def rebuild(studio: Studio, pictures: Tensor) -> Tensor:
     """(batch, 3, height, width) through the autoencoder."""
@@ -176,6 +201,11 @@ def contact_sheet(studio: Studio, seed: int = 1, batch: int = 5) -> Image.Image:
     return sheet
 
 
+def _checkpoint(model: Path) -> Checkpoint:
+    stat = model.stat()
+    return Checkpoint(name=model.name, path=str(model), size=stat.st_size, mtime=stat.st_mtime, family="sd1")
+
+
 def _prompt(scene: Scene) -> str:
     return plain_caption(scene).text
 
@@ -204,6 +234,7 @@ def main() -> None:
     studio = Studio(options.model)
     result = {
         "meaning": evaluate_meaning(studio, options.n, options.batch), "styles": evaluate_styles(studio, options.styles, options.batch),
+        "plain prompts": styles_of_plain_prompts(studio, options.styles, options.batch),
         "psnr": round(measure_round_trip(studio), 2), "seconds": speed, "megabytes": round(options.model.stat().st_size / 1e6, 1),
     }
     print(json.dumps(result, indent=1))

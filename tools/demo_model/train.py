@@ -1,11 +1,14 @@
 """Trains the demo model's UNet on cached latents and a frozen text encoder, or everything in a toy size.
 
     python tools/demo_model/train.py --folder FOLDER --stage inner|whole [--steps N] [--minutes M] [--scenes N] [--batch B] [--easy E] [--styled S]
+    python tools/demo_model/train.py --folder COPY --stage whole --style STYLE --steps N
     python tools/demo_model/train.py --smoke --folder FOLDER
 
 Needs FOLDER/vae.pt (train_vae.py) and FOLDER/text.pt (train_text.py). Writes FOLDER/unet.pt (resumable), FOLDER/unet.jsonl. First the stage `inner`
 (pyramid.py), then `whole`, at 256 pixels both. Epsilon prediction; more of the loss's weight lies on high noise than min-SNR gives, because there the
 text decides. Half of each batch shows one flat thing, which is what text following is learned from fastest.
+
+With --style a finished model becomes a variant that draws everything in this style; it takes the model's place in the folder, so copy that first.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from tools.demo_model.latents import LatentCache, load_vae, measure_scaling
 from tools.demo_model.loop import Limits, generator_of_step, load_state, need_state, save_atomically, train_loop
 from tools.demo_model.muon import Muon
 from tools.demo_model.pyramid import NOISE_SPREAD, InnerUNet, reduce
-from tools.demo_model.scene import STYLES, Scene, make_scene
+from tools.demo_model.scene import STYLES, Scene, make_scene, with_style
 from tools.demo_model.sizes import DEMO, SMOKE
 from tools.demo_model.train_text import TextTraining, tokenize
 from tools.demo_model.train_vae import VaeTraining
@@ -56,6 +59,9 @@ class Recipe:
 
     styled: float = 0.0
     """Share of each batch in the other styles, all equally often; the rest is any scene. For the end of training: a style is a detail."""
+
+    style: str = ""
+    """Every scene is in this style, and its caption that of a flat one."""
 
     device: str = "cpu"
 
@@ -135,7 +141,11 @@ class UNetTraining:
 
     def _choose(self, step: int, luck: torch.Generator) -> tuple[Tensor, list[str]]:
         """Numbers of scenes and their captions for one step."""
-        count = self.recipe.batch
+        count, words = self.recipe.batch, random.Random(step)
+        if self.recipe.style:
+            of_style = self._of_style(self.recipe.style)
+            numbers = of_style[torch.randint(len(of_style), (count,), generator=luck)]
+            return numbers, self._caption([with_style(self.scenes[number], "flat") for number in numbers.tolist()], words)
         numbers = torch.randint(len(self.latents), (count,), generator=luck)
         if easy := round(self.recipe.easy * count) if len(self.easy) else 0:
             numbers[:easy] = self.easy[torch.randint(len(self.easy), (easy,), generator=luck)]
@@ -143,9 +153,10 @@ class UNetTraining:
         for place in range(easy, min(easy + styled, count)):
             of_style = self.styled[place % len(self.styled)]
             numbers[place] = of_style[torch.randint(len(of_style), (), generator=luck)]
-        words = random.Random(step)
-        chosen: Sequence[Scene] = [self.scenes[number] for number in numbers.tolist()]
-        return numbers, ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in chosen]
+        return numbers, self._caption([self.scenes[number] for number in numbers.tolist()], words)
+
+    def _caption(self, scenes: Sequence[Scene], words: random.Random) -> list[str]:
+        return ["" if words.random() < DROPPED else write_caption(scene, words).text for scene in scenes]
 
     def _of_style(self, style: str) -> Tensor:
         return torch.tensor([number for number, scene in enumerate(self.scenes) if scene.style == style])
@@ -214,6 +225,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--easy", type=float, default=0.5, help="share of each batch that shows one flat thing")
     parser.add_argument("--styled", type=float, default=0.0, help="share of each batch in the other styles")
+    parser.add_argument("--style", choices=STYLES, default="", help="make a variant that draws everything in this style")
+    parser.add_argument("--decay", type=float, default=0.996, help="of the average that is exported")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     if options.smoke:
@@ -221,7 +234,10 @@ def main() -> None:
         return
     vae = load_vae(options.folder).to(device=options.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     LatentCache(options.folder / "latents.f16", vae).grow(options.scenes)
-    recipe = Recipe(options.stage, options.batch, options.rate, easy=options.easy, styled=options.styled, device=options.device)
+    recipe = Recipe(
+        options.stage, options.batch, options.rate, options.decay,
+        easy=options.easy, styled=options.styled, style=options.style, device=options.device,
+    )
     training = UNetTraining(options.folder, DEMO, recipe)
     print(f"{training.run(Limits(options.steps, options.minutes))} steps", flush=True)
 
