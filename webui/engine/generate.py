@@ -137,7 +137,8 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
         return
     if shop.pipelines is not None:
         shop.pipelines.evict()
-    fitted = fit(shop.manager, choice_of(plan, None, shop), work_of(plan), shop.options, tools)
+    work = work_of(plan, tools.settings, shop.enlarger.measure)
+    fitted = fit(shop.manager, choice_of(plan, None, shop), work, shop.options, tools)
     yield from within_memory(fitted, shop.manager, tools, lambda fitted, tools: _carry_out(plan, shop, tools, fitted))
 
 
@@ -206,7 +207,7 @@ def _lender(plan: Plan, shop: Workshop, tools: RunTools, first: Fit) -> Lend:
     def lend(choice: ModelChoice, loading: Callable[[], None]) -> Iterator[Components]:
         fitted = first
         if choice.key != first.choice.key:
-            fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+            fitted = fit(shop.manager, choice, first.work, shop.options, tools)
             fitted = (one_lower(fitted, shop.manager) if first.lowered else None) or fitted
         limit = tools.machine.sd_checkpoints_limit
         with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
