@@ -480,6 +480,7 @@ def test_a_depth_model_without_an_estimator_is_refused_before_it_waits(client: T
     assert refused(client, **asked) == "depth"
     assert refused(client, **asked, depth=image) is None
     assert refused(client, prompt="x", checkpoint="depth.safetensors") is None
+    assert refused(client, prompt="x", checkpoint="depth.safetensors", enable_hr=True) == "enable_hr"
 
 
 def bytes_of(image: Image.Image) -> bytes:

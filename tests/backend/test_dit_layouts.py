@@ -27,6 +27,7 @@ from tests.backend.model_files import FORMATS, rewritten, write_gguf
 from tests.backend.test_sd_layouts import CPU, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
+from webui.backend import parts
 from webui.backend.components import Components, Frame, ModuleCall, View
 from webui.backend.device import Device
 from webui.backend.families import dit
@@ -426,3 +427,18 @@ def test_half_precision_of_a_gpu_is_widened_where_numbers_outgrow_it(monkeypatch
     assert dit.transformer_dtype("flux", gpu) == torch.float16
     assert dit.transformer_dtype("flux", CPU) == torch.float32
     assert (wide_dtype(torch.float16), wide_dtype(torch.float32)) == (torch.bfloat16, torch.float32)
+
+
+def test_tables_of_words_stay_in_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of CLIP and of T5: the words that are looked up are cast, to the bits of a table that is cast whole."""
+    path = write_file(tmp_path / "model.safetensors", "sd3-medium", 3, lambda *given: random_tensor(*given).half())
+    answers = []
+    for least in (parts.TABLE, 1):
+        monkeypatch.setattr(parts, "TABLE", least)
+        components = load(path)
+        texts = [module.state_dict() for name, module in components.modules.items() if name.startswith("text")]
+        tables = [value for states in texts for key, value in states.items() if "embed_tokens" in key or "token_embedding" in key]
+        assert len(tables) == 3 and {table.dtype for table in tables} == {torch.float16 if least == 1 else torch.float32}
+        found = [one.encode(clip_tokens(one.pad) if one.tokenize is None else t5_tokens(9), None) for one in components.text_encoders]
+        answers.append([value for text in found for value in (text.states, text.pooled) if value is not None])
+    assert len(answers[0]) == len(answers[1]) and all(map(torch.equal, *answers))

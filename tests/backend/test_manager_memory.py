@@ -13,8 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tools.random_checkpoint import TINY, write_checkpoint
+from webui.backend import parts
 from webui.backend.catalog import Catalog
 from webui.backend.device import Device
+from webui.backend.families.sd_config import PRESETS
 from webui.backend.manager import MAPPED_KEPT, ModelManager
 from webui.backend.parts import ModelChoice, Residence
 
@@ -166,3 +168,53 @@ def test_twenty_switches_among_three_leak_nothing(tmp_path: Path, hashes) -> Non
     assert [reference() is not None for reference in alive] == [False] * 22 + [True]
     assert seen[22] <= 1.02 * seen[5]
     assert 17 * cost > 0.02 * seen[5]  # else a leak would not have been seen
+
+
+TABLE = "embeddings.token_embedding.weight"
+
+
+@pytest.mark.parametrize("computing", [CPU, Device(torch.device("cpu"), torch.bfloat16, torch.bfloat16, "sdpa")], ids=["float32", "bfloat16"])
+def test_a_table_of_words_stays_in_its_file(choose: Choose, computing: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only rows that a prompt reads are cast: the same bits as from the table that was cast whole, at no memory of its own."""
+    tokens, cast = torch.tensor([[49406, *range(0, 49000, 700), 49407]]), ModelManager(computing)
+    with torch.inference_mode(), cast.lease(choose("a")) as components:
+        wanted = [components.text_encoders[0].encode(tokens, skip) for skip in (None, 2)]
+        whole = components.modules["text_encoder"].state_dict()[TABLE]
+    assert whole.dtype == computing.dtype
+    monkeypatch.setattr(parts, "TABLE", whole.numel() * 2)
+    manager = ModelManager(computing)
+    with torch.inference_mode(), manager.lease(choose("a")) as components:
+        module = components.modules["text_encoder"]
+        assert module.state_dict()[TABLE].dtype == torch.float16
+        assert manager.held == cast.held - whole.nbytes
+        for skip, states in zip((None, 2), wanted, strict=True):
+            found = components.text_encoders[0].encode(tokens, skip)
+            assert found.states.dtype == states.states.dtype and torch.equal(found.states, states.states)
+        with manager.lease(choose("twin")) as twin:
+            assert twin.modules["text_encoder"] is module
+    read = use(manager, choose("a"), residence=Residence(whole=True))["text_encoder"]
+    assert read.state_dict()[TABLE].dtype == computing.dtype  # nothing is left mapped where the person forbids it
+
+
+def test_tables_of_another_dtype_are_no_twins(choose: Choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a table in float16 has lost is not what a file in float32 says, though both look alike in float16."""
+    monkeypatch.setattr(parts, "TABLE", 1)
+    manager, narrow = ModelManager(CPU), choose("a")
+    first = use(manager, narrow, keep=2)["text_encoder"]
+    path = Path(narrow.checkpoint.path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    weights = load_file(path)
+    key = next(name for name in weights if name.endswith(TABLE))
+    for number, (wide, same) in enumerate(((weights[key].float(), True), (weights[key].float() * (1 + 2**-14), False))):
+        other = path.with_name(f"wide-{number}.safetensors")
+        save_file(weights | {key: wide}, other, metadata)
+        assert torch.equal(wide.half(), weights[key])
+        stat = other.stat()
+        known = narrow.checkpoint.model_copy(update={"name": other.name, "path": str(other), "mtime": stat.st_mtime, "size": stat.st_size})
+        assert (use(manager, ModelChoice(known), keep=2)["text_encoder"] is first) == same
+
+
+def test_the_table_of_published_models_is_large_enough() -> None:
+    words = 49408
+    assert words * PRESETS["sd1"].text_encoder.width * 2 >= parts.TABLE  # pyright: ignore[reportOptionalMemberAccess]

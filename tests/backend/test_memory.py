@@ -6,7 +6,22 @@ import itertools
 
 import pytest
 
-from webui.backend.memory import GIB, PartSize, Room, Way, Work, budget_of, estimate, lower, mode_for, need_of, room_of, ways
+from webui.backend.memory import (
+    GIB,
+    PartSize,
+    Room,
+    Upscaler,
+    Way,
+    Work,
+    budget_of,
+    estimate,
+    estimate_upscaler,
+    lower,
+    mode_for,
+    need_of,
+    room_of,
+    ways,
+)
 
 SIZES = {"text_encoder": PartSize(GIB // 4, 2), "unet": PartSize(2 * GIB, 2, 320), "vae": PartSize(GIB // 8, 2, 128)}
 """About SD 1.5 in 16 bits."""
@@ -103,3 +118,47 @@ def test_room_and_budget() -> None:
 )
 def test_setting_before_flag(setting, flag, sdxl_flag: bool, family: str, mode: str) -> None:
     assert mode_for(setting, flag, sdxl_flag, family) == mode
+
+
+X4 = Upscaler({"text_encoder": PartSize(GIB // 2, 2), "unet": PartSize(GIB, 2, 256), "vae": PartSize(GIB // 8, 2, 128)}, 4, (512, 96), (256, 128, 64))
+"""About Stable Diffusion's upscaler in 16 bits, for a picture of 512 x 96 pixels."""
+
+
+def x4_need(wide: int, high: int) -> int:
+    return GIB // 2 + GIB + GIB // 8 + 7 * 128 * 16 * wide * high * 2  # its decoding outweighs its UNet: 28 * 256 for each pixel
+
+
+def test_an_upscaler_counted_by_hand() -> None:
+    assert [X4.need(tile) for tile in X4.tiles] == [x4_need(256, 96), x4_need(128, 96), x4_need(64, 64)]
+    parts = sum(size.weights for size in SIZES.values())
+    work = Work(SMALL.pixels, SMALL.rows, X4)
+    assert need_of(SIZES, work, Way("high", False)) == parts + x4_need(256, 96) > need_of(SIZES, SMALL, Way("high", False))
+    assert need_of(SIZES, work, Way("high", False), tile=64) == parts + x4_need(64, 64)
+    assert need_of(SIZES, work, Way("model offload", False)) == max(x4_need(256, 96), need_of(SIZES, SMALL, Way("model offload", False)))
+    assert need_of({}, work, Way("high", False)) == x4_need(256, 96)
+
+
+def test_an_upscaler_gets_smaller_tiles_where_it_does_not_fit() -> None:
+    for wide, high, tile in ((256, 96, None), (128, 96, 128), (64, 64, 64)):
+        said = f": upscaler in tiles of {tile} px" if tile else ""
+        made = estimate_upscaler(X4, Room(4 * GIB, x4_need(wide, high), offloads=False))
+        assert (made.tile, made.need, made.fits) == (tile, x4_need(wide, high), True)
+        assert made.line == f"needs about {made.need / GIB:.1f} of 4.0 GB{said}"
+    none = estimate_upscaler(X4, Room(4 * GIB, GIB, offloads=False))
+    assert (none.tile, none.fits) == (64, False) and none.line.endswith("upscaler in tiles of 64 px, only 1.0 GB are free")
+
+
+def test_an_upscaler_counts_beside_the_model() -> None:
+    """Its tiles become smaller before parts of the model are moved about; where that is not enough, they are moved."""
+    work, parts = Work(SMALL.pixels, SMALL.rows, X4), sum(size.weights for size in SIZES.values())
+    tried = ways("auto", GPU, "auto")
+
+    def chosen(free: int) -> tuple[str, int | None]:
+        made = estimate(SIZES, work, Room(24 * GIB, free, offloads=True), tried)
+        assert made.fits
+        return made.way.mode, made.tile
+
+    assert chosen(parts + x4_need(256, 96)) == ("high", None)
+    assert chosen(parts + x4_need(64, 64)) == ("high", 64)
+    assert chosen(parts + x4_need(64, 64) - 1) == ("model offload", None)
+    assert estimate(SIZES, SMALL, Room(24 * GIB, parts + x4_need(64, 64) - 1, offloads=True), tried).way.mode == "high"

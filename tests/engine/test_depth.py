@@ -26,14 +26,14 @@ from tools.random_checkpoint import KINDS, write_folder
 from webui.backend.catalog import Catalog
 from webui.backend.device import Device
 from webui.engine.depth import DepthEstimator
-from webui.engine.estimators import check_depth, find_estimator
+from webui.engine.estimators import check_depth, find_estimator, lookers
 from webui.engine.prompt.tokens import encode
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
 from webui.engine.tools import Picture, RunTools
 from webui.plugins.registry import Registries
 from webui.schema.errors import ModelError, RequestError
-from webui.schema.generation import ImageRef, Txt2Img
+from webui.schema.generation import GenerationRequest, ImageRef, Txt2Img
 from webui.schema.img2img import Img2Img
 from webui.schema.machine import DeviceOptions
 from webui.schema.model import Checkpoint
@@ -174,7 +174,7 @@ def test_it_is_refused_before_the_job(models: Path, runtime: Runtime) -> None:
     assert caught.value.field == "depth"
     check_depth(Img2Img(image=IMAGE, depth=MAP), (bare,), models)
     check_depth(Img2Img(image=IMAGE), (own,), None)
-    check_depth(Txt2Img(), (bare,), models)  # sees zeros, as in A1111
+    check_depth(Txt2Img(), (bare,), models)  # sees zeros
 
 
 def test_the_estimator_of_a_single_file(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,66 @@ def test_only_masked_cuts_the_map_too(make: Make) -> None:
     assert result(outside) == result(SLOPE) != result(inside)
 
 
+HIRES = Txt2Img(prompt="a red house", steps=2, width=64, height=64, checkpoint="own", enable_hr=True, hr_upscaler="Lanczos", seed=1, sampler="Euler")
+
+
 def test_from_a_prompt_alone_and_enlarged(runtime: Runtime) -> None:
-    for name in ("own", "bare"):
-        request = Txt2Img(prompt="a red house", steps=2, width=64, height=64, checkpoint=name, enable_hr=True, hr_upscaler="Lanczos", seed=1)
-        assert next(iter(runtime.generate(request))).image.size == (128, 128)
+    assert next(iter(runtime.generate(HIRES))).image.size == (128, 128)
+    assert next(iter(runtime.generate(HIRES.revise(checkpoint="bare", enable_hr=False)))).image.size == (64, 64)
+    with pytest.raises(RequestError, match="bare looks at how far things are") as caught:
+        list(runtime.generate(HIRES.revise(checkpoint="bare")))
+    assert caught.value.field == "enable_hr" and "Switch hires fix off" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("upscaler", ["Lanczos", "Latent"])
+def test_the_second_pass_sees_the_depth_of_each_picture(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, upscaler: str) -> None:
+    """Of what the first pass left, enlarged; and with another depth it makes another picture."""
+    shown: list[Image.Image] = []
+
+    def draw(estimate: Callable[..., Tensor]) -> list[Picture]:
+        monkeypatch.setattr(DepthEstimator, "estimate", estimate)
+        settings = PictureSettings(save_images_before_highres_fix=True)
+        return list(runtime.generate(HIRES.revise(hr_upscaler=upscaler, batch_size=2), RunTools(settings=settings)))
+
+    def brightness(self: DepthEstimator, checkpoint: Checkpoint, image: Image.Image, *, hires: bool) -> Tensor:
+        shown.append(image)
+        return torch.from_numpy(np.asarray(image.convert("L"), np.float32))[None, None]
+
+    made = draw(brightness)
+    assert len(shown) == 2 and shown[0].tobytes() != shown[1].tobytes()
+    for picture, image in zip(made, shown, strict=True):
+        before = picture.companions[0].image.resize((128, 128), Image.Resampling.LANCZOS)
+        close, other = (np.abs(np.asarray(image).astype(int) - np.asarray(one).astype(int)).mean() for one in (before, GIVEN.resize((128, 128))))
+        assert image.size == (128, 128) and close < other
+    turned = draw(lambda *given, hires: -brightness(*given, hires=hires))
+    assert all(one.companions[0].image.tobytes() == other.companions[0].image.tobytes() for one, other in zip(made, turned, strict=True))
+    assert all(one.image.tobytes() != other.image.tobytes() for one, other in zip(made, turned, strict=True))
+    half = draw(lambda *given, hires: brightness(*given, hires=hires) * 0.5 + 7)  # each picture's nearest and farthest are what counts
+    assert [one.image.tobytes() for one in half] == [one.image.tobytes() for one in made]
+
+
+def test_the_second_pass_is_img2img_of_the_first(runtime: Runtime, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    slope = torch.linspace(0, 1, 50)[None, None, :, None].expand(1, 1, 50, 40)
+    monkeypatch.setattr(DepthEstimator, "estimate", lambda *given, hires=False: slope)
+    settings = PictureSettings(img2img_fix_steps=True, save_images_before_highres_fix=True, randn_source="NV")
+    tools = RunTools(settings=settings, open_image=lambda ref: whole)
+    hires = next(iter(runtime.generate(HIRES.revise(denoising_strength=0.5), tools)))
+    whole = hires.companions[0].image.resize((128, 128), Image.Resampling.LANCZOS)
+    asked = HIRES.model_dump(include=set(GenerationRequest.model_fields)) | {"width": 128, "height": 128, "denoising_strength": 0.5}
+    again = next(iter(runtime.generate(Img2Img(**asked, image=IMAGE.model_copy(update={"width": 128, "height": 128})), tools)))
+    assert hires.image.tobytes() == again.image.tobytes()
+
+
+def test_who_is_shown_a_picture(models: Path, runtime: Runtime) -> None:
+    bare, own = (runtime._catalog.get(name) for name in ("bare", "own"))
+    plain, settings = own.model_copy(update={"name": "plain", "variant": "base"}), PictureSettings()
+    assert lookers(HIRES, bare, {}, settings) == (bare,)
+    assert lookers(HIRES, bare, {"hr_checkpoint_name": plain}, settings) == (plain,)  # bare makes the first pass only, from a prompt alone
+    assert lookers(HIRES, plain, {"refiner_checkpoint": bare}, settings) == (plain, bare)
+    assert lookers(HIRES, plain, {"refiner_checkpoint": bare}, PictureSettings(hires_fix_refiner_pass="first pass")) == (plain,)
+    assert lookers(Img2Img(image=IMAGE), plain, {"refiner_checkpoint": bare}, settings) == (plain, bare)
+    with pytest.raises(RequestError, match="bare looks at how far things are") as caught:
+        check_depth(HIRES, (bare,), models)
+    assert caught.value.field == "enable_hr"
+    check_depth(HIRES, (own, plain), models)
+    check_depth(HIRES.revise(enable_hr=False), (bare,), models)

@@ -16,8 +16,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tests.backend.conftest import Hashes
 from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.backend.catalog import Catalog
+from webui.backend.device import Device
+from webui.backend.memory import GIB
 from webui.backend.network_files import NetworkFiles
+from webui.backend.pipelines import Pipeline
 from webui.engine.cancel import CancelToken
+from webui.engine.fitting import fit, work_of
+from webui.engine.generate import choice_of
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.engine.runtime import Runtime
 from webui.engine.tables import found_upscalers, register_tables
@@ -156,6 +161,61 @@ def test_hires_fix_takes_it(runtime: Runtime) -> None:
     assert runtime.shop.enlarger._pipelines._known is None
 
 
+def test_what_does_not_fit_is_done_in_smaller_tiles(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before it begins, the same whether it is loaded already or not."""
+    runtime.tidy()
+    wide, told, tiles = PICTURE.resize((128, 32)), list[Step](), list[tuple[int, int]]()
+    enlarger, settings = runtime.shop.enlarger, PictureSettings(x4_upscaler_steps=1)
+    checkpoint = runtime._registries.upscalers.get("x4").pipeline
+    assert checkpoint is not None
+    upscaler = enlarger.measure(checkpoint, wide.size, settings)
+    assert upscaler.tiles == (128, 64) and upscaler.factor == 4
+    call = Pipeline.enlarge
+    monkeypatch.setattr(Pipeline, "enlarge", lambda self, image, *rest: (tiles.append(image.size), call(self, image, *rest))[1])
+
+    def run(free: int) -> None:
+        monkeypatch.setattr(Device, "memory", property(lambda self: (GIB, GIB // 10 + free)))
+        enlarge(runtime, wide, RunTools(settings=settings, report=told.append), x4_upscaler_steps=1)
+
+    run(upscaler.need(128))
+    assert tiles == [(128, 32)] and told[0].note == told[-1].note == "needs about 0.0 of 1.0 GB"
+    tiles.clear()
+    told.clear()
+    run(upscaler.need(128) - upscaler.weights)  # they are in memory already
+    assert tiles == [(128, 32)]
+    runtime.tidy()
+    tiles.clear()
+    told.clear()
+    run(upscaler.need(64))
+    assert len(tiles) > 1 and {size[0] for size in tiles} == {64}
+    assert told[0].note.endswith(": upscaler in tiles of 64 px") and {step.note for step in told} == {told[0].note}
+
+
+def test_what_it_holds_is_what_was_measured(runtime: Runtime) -> None:
+    checkpoint = runtime._registries.upscalers.get("x4").pipeline
+    assert checkpoint is not None
+    upscaler = runtime.shop.enlarger.measure(checkpoint, PICTURE.size, PictureSettings())
+    with runtime.shop.enlarger._pipelines.lease(checkpoint, lambda: None) as pipeline:
+        modules = {name: getattr(pipeline._loaded, name) for name in ("unet", "vae", "text_encoder")}
+        assert upscaler.factor == pipeline.factor
+    for name, module in modules.items():
+        assert upscaler.sizes[name].weights == sum(value.nbytes for value in module.state_dict().values())
+    runtime.tidy()
+
+
+def test_hires_fix_counts_it(runtime: Runtime) -> None:
+    request = Txt2Img(prompt="x", steps=2, width=96, height=64, checkpoint="z.safetensors", enable_hr=True, hr_upscaler="x4", seed=1)
+    measure, settings = runtime.shop.enlarger.measure, PictureSettings(x4_upscaler_tile=0)
+    work = work_of(runtime.plan(request), settings, measure)
+    assert work.upscaler is not None and work.upscaler.size == (96, 64) and work.upscaler.tiles == (96,)
+    assert work_of(runtime.plan(request.revise(hr_upscaler="Lanczos")), settings, measure).upscaler is None
+    told: list[Step] = []
+    list(runtime.generate(request, RunTools(settings=PictureSettings(x4_upscaler_steps=1), report=told.append)))
+    fitted = fit(runtime.shop.manager, choice_of(runtime.plan(request), None, runtime.shop), work, runtime.shop.options, RunTools())
+    assert fitted.estimate.need >= work.upscaler.need(96) + sum(size.weights for size in runtime.shop.manager.sizes(fitted.choice).values())
+    assert told[0].note.split(" of ")[0] == fitted.estimate.line.split(" of ")[0]
+
+
 def test_a_folder_that_is_not_whole(runtime: Runtime, models: Path) -> None:
     runtime.tidy()
     config = models / "sd" / "x4" / "text_encoder" / "config.json"
@@ -166,3 +226,12 @@ def test_a_folder_that_is_not_whole(runtime: Runtime, models: Path) -> None:
             enlarge(runtime)
     finally:
         config.write_text(before)
+    unet = models / "sd" / "x4" / "unet" / "config.json"
+    before = unet.read_text()
+    try:
+        for text, words in (("no JSON", "unet/config.json is missing or cannot be read"), ("{}", "unet/config.json does not say how large")):
+            unet.write_text(text)
+            with pytest.raises(ModelError, match=words):
+                enlarge(runtime)
+    finally:
+        unet.write_text(before)

@@ -148,7 +148,7 @@ class View:
     """How much of what is masked is hidden from the model."""
 
     depth: Tensor | None = None
-    """(1, 1, any height, any width): how near each place of the picture is, in any unit."""
+    """(1 or one for each picture, 1, any height, any width): how near each place is, in any unit."""
 
 
 def look_at_nothing(autoencoder: Autoencoder, view: View) -> None:

@@ -211,7 +211,7 @@ class ModelManager:
         """Take parts in memory that have the same weights as a wanted one, though they came from another file."""
         for key, part in wanted.items():
             twins = {held for other, held in self._parts.items() if other.name == key.name and other[2:] == key[2:]}
-            twin = None if key in self._parts else next((held for held in twins if same_content(part, held.module, opened)), None)
+            twin = None if key in self._parts else next((held for held in twins if same_content(part, held.module, key.dtype, opened)), None)
             if twin is not None:
                 log.info("%s of %s is in memory already", part.name, os.path.basename(part.source.path))
                 self._parts[key] = twin

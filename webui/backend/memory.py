@@ -61,11 +61,40 @@ class PartSize:
 
 
 @dataclass(frozen=True)
+class Upscaler:
+    """A pipeline that enlarges a picture: its parts, how many times as large it makes it, the picture's width and height, and the sides of the tiles
+    in pixels that may be tried, the largest first."""
+
+    sizes: Mapping[str, PartSize]
+    factor: int
+    size: tuple[int, int]
+    tiles: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all its weights."""
+        return sum(size.weights for size in self.sizes.values())
+
+    def need(self, tile: int) -> int:
+        """Bytes at its peak with tiles of this side, its weights among them. Its UNet sees a cell for each pixel."""
+        pixels = min(tile, self.size[0]) * min(tile, self.size[1])
+        largest = {"vae": Work(pixels * self.factor**2, 1), "unet": Work(pixels * 64, 1)}
+        plain = Way("high", tiled=False)
+        return self.weights + max((_activations(name, size, largest[name], plain) for name, size in self.sizes.items() if name in largest), default=0)
+
+    def tile_within(self, free: int) -> int:
+        """The side of the largest tiles with which it fits, else of the smallest."""
+        return next((tile for tile in self.tiles if self.need(tile) <= free), self.tiles[-1])
+
+
+@dataclass(frozen=True)
 class Work:
     """The largest that a run does at once: pixels of a picture, and rows of a model call (a batch, doubled by guidance)."""
 
     pixels: int
     rows: int
+    upscaler: Upscaler | None = None
+    """It works between two passes, while the model waits."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,8 @@ class Estimate:
     way: Way
     need: int
     room: Room
+    tile: int | None = None
+    """Side of an upscaler's tiles in pixels, where they are smaller than asked for."""
 
     @property
     def fits(self) -> bool:
@@ -108,18 +139,20 @@ class Estimate:
     def line(self) -> str:
         """For the person: `needs about 3.1 of 24.0 GB: VAE tiled`."""
         said = f"needs about {self.need / GIB:.1f} of {self.room.total / GIB:.1f} GB"
-        words = [*filter(None, [self.way.words]), *([] if self.fits else [f"only {max(self.room.free, 0) / GIB:.1f} GB are free"])]
+        tiles = f"upscaler in tiles of {self.tile} px" if self.tile is not None else ""
+        words = [*filter(None, [self.way.words, tiles]), *([] if self.fits else [f"only {max(self.room.free, 0) / GIB:.1f} GB are free"])]
         return f"{said}: {', '.join(words)}" if words else said
 
 
-def need_of(sizes: Mapping[str, PartSize], work: Work, way: Way) -> int:
-    """Bytes on the device at the peak of a run."""
+def need_of(sizes: Mapping[str, PartSize], work: Work, way: Way, tile: int | None = None) -> int:
+    """Bytes on the device at the peak of a run. `tile`: side of an upscaler's tiles; None = as asked for."""
     acting = {name: _activations(name, size, work, way) for name, size in sizes.items()}
     weights = {name: size.weights for name, size in sizes.items()}
+    between = work.upscaler.need(tile or work.upscaler.tiles[0]) if work.upscaler else 0
     if way.mode == "high":
-        return sum(weights.values()) + max(acting.values(), default=0)
+        return sum(weights.values()) + max(*acting.values(), between, 0)
     share = GROUP_SHARE if way.mode == "group offload" else 1.0
-    return max((int(weights[name] * share) + acting[name] for name in sizes), default=0)
+    return max(*(int(weights[name] * share) + acting[name] for name in sizes), between, 0)
 
 
 def ways(asked: MemoryMode | Literal["auto"], room: Room, tiling: Tiling) -> tuple[Way, ...]:
@@ -132,8 +165,13 @@ def ways(asked: MemoryMode | Literal["auto"], room: Room, tiling: Tiling) -> tup
 
 def estimate(sizes: Mapping[str, PartSize], work: Work, room: Room, tried: tuple[Way, ...]) -> Estimate:
     """The first way that fits, else the one that needs least. A mode that was asked for is the first and is only left when it does not fit."""
-    made = [Estimate(way, need_of(sizes, work, way), room) for way in tried]
+    made = [_estimate(sizes, work, room, way) for way in tried]
     return next((one for one in made if one.fits), None) or min(made, key=lambda one: one.need)
+
+
+def estimate_upscaler(upscaler: Upscaler, room: Room) -> Estimate:
+    """Of an upscaler alone, in the largest tiles that fit, else in the smallest."""
+    return _estimate({}, Work(0, 0, upscaler), room, Way("high", tiled=False))
 
 
 def lower(way: Way, tried: tuple[Way, ...]) -> tuple[Way, ...]:
@@ -160,6 +198,14 @@ def mode_for(setting: MemoryMode | Literal["auto"], flag: MemoryMode | Literal["
     if flag == "auto" and sdxl_flag and family.startswith("sdxl"):
         return "model offload"
     return flag
+
+
+def _estimate(sizes: Mapping[str, PartSize], work: Work, room: Room, way: Way) -> Estimate:
+    if work.upscaler is None:
+        return Estimate(way, need_of(sizes, work, way), room)
+    beside = sum(size.weights for size in sizes.values()) if way.mode == "high" else 0
+    tile = work.upscaler.tile_within(room.free - beside)
+    return Estimate(way, need_of(sizes, work, way, tile), room, tile if tile < work.upscaler.tiles[0] else None)
 
 
 def _activations(name: str, size: PartSize, work: Work, way: Way) -> int:

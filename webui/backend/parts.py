@@ -6,7 +6,7 @@ file share it. Knows no family.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,9 @@ class Shelf(Protocol):
         """The checkpoint with this name or hash, None when there is none that can be used."""
         ...
 
+
+TABLE = 32 * 2**20
+"""Bytes from which on a table of words stays in its file. A smaller one is not worth that the file stays mapped for it alone."""
 
 ChoiceKey = tuple[Source, Source | None, Prediction | None, bool]
 
@@ -191,38 +194,56 @@ def load_into(module: nn.Module, part: Part, device: Device, opened: OpenFiles, 
     """Give a module of `build_part` its weights, in eval mode, without gradients: on the device, or in RAM when `residence` says that it comes there
     later. Returns the bytes that are not in a mapped file.
 
-    On the CPU weights whose dtype is the one computed in stay in the mapped file (docs/adr/0007). Raises `ModelError` when the file is gone, damaged,
-    or lacks weights.
+    On the CPU weights whose dtype is the one computed in stay in the mapped file, and so do large tables of words (docs/adr/0007). Raises
+    `ModelError` when the file is gone, damaged, or lacks weights.
     """
     dtype, home = dtype_of(part, device), device.device if residence.mode == "high" else torch.device("cpu")
     weights, where, carry = part.read(opened.open(part.source.path)), f"{Path(part.source.path).name}: {part.name}", carrier(home)
     part.prepare(module, dtype)
-    storage = residence.storage_of(part.name) if not any(map(is_quantised, module.modules())) else None
+    plain = not any(map(is_quantised, module.modules()))
+    storage = residence.storage_of(part.name) if plain else None
     if storage in ("int8", "nf4"):
         weights = packed(with_low_bits(module, storage), weights, lambda weight: carry(weight, dtype))
-    own = _fill(module, weights, carry, dtype, where, copy=residence.whole)
+    stay = _looked_up(module, weights, dtype) if plain and device.device.type == "cpu" and not residence.whole else frozenset()
+    own = _fill(module, weights, carry, dtype, where, residence.whole, stay)
     part.finish(module, home)
     if storage == "fp8":
         store_in_8_bits(module, dtype)
     return own if storage is None else sum(value.nbytes for value in module.state_dict().values())
 
 
-def same_content(part: Part, module: nn.Module, opened: OpenFiles) -> bool:
-    """Whether loading the part would give just this module. A few numbers of each weight are compared first, so that other weights cost little."""
+def same_content(part: Part, module: nn.Module, dtype: torch.dtype, opened: OpenFiles) -> bool:
+    """Whether loading the part, to compute in this dtype, would give just this module. A few numbers of each weight are compared first, so that other
+    weights cost little."""
     held, own = module.state_dict(), part.read(opened.open(part.source.path))
     if any(key not in own or own[key].shape != value.shape for key, value in held.items()):
         return False
 
     def agree(key: str, count: int | None) -> bool:
         there = held[key].flatten()[:count]
+        if there.dtype.itemsize > 1:
+            there = there.to(torch.promote_types(there.dtype, dtype))  # a table that stays in its file is not in the dtype computed in
         found = own[key].flatten()[:count].to(there.device, there.dtype)
         return torch.equal(found.view(torch.uint8), there.view(torch.uint8)) if there.dtype.itemsize == 1 else torch.equal(found, there)
 
     return all(agree(key, 16) for key in held) and all(agree(key, None) for key in held)
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: torch.dtype, where: str, copy: bool) -> int:
-    """Returns the bytes that were copied."""
+def _looked_up(module: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype) -> frozenset[str]:
+    """Large tables of words of 16 bits that would have to be cast, by the names of their weights. A prompt reads a few rows: from now on only those
+    are cast, when they are read, to the same bits."""
+    tables = {f"{path}.weight": layer for path, layer in module.named_modules() if isinstance(layer, nn.Embedding)}
+    kinds = {torch.float16, torch.bfloat16} - {dtype}
+    found = frozenset(key for key in tables if key in weights and weights[key].dtype in kinds and weights[key].nbytes >= TABLE)
+    for key in found:
+        tables[key].register_forward_hook(lambda table, words, rows: rows.to(dtype))
+    return found
+
+
+def _fill(
+    module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: torch.dtype, where: str, copy: bool, stay: Collection[str] = (),
+) -> int:
+    """Weights named in `stay` are taken as they are. Returns the bytes that were copied."""
     expected = module.state_dict()
     missing = [key for key in expected if key not in weights]
     if missing:
@@ -236,7 +257,10 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], carry: Carry, dtype: to
     ready, own = dict[str, Tensor](), 0
     for key in expected:
         weight = weights.pop(key)
-        there = _carry_bytes(weight, carry) if expected[key].dtype == torch.uint8 else carry(weight, dtype)
+        if key in stay:
+            there = weight
+        else:
+            there = _carry_bytes(weight, carry) if expected[key].dtype == torch.uint8 else carry(weight, dtype)
         same = there.data_ptr() == weight.data_ptr()
         if copy and same:
             there = there.clone()  # else one tensor would keep the whole file that was read in memory

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ from PIL import Image
 from torch import Tensor
 
 from webui.backend.device import Device
+from webui.backend.families.sd_folder import read_json
+from webui.backend.headers import read_header
 from webui.backend.layouts import State, state_of
+from webui.backend.memory import PartSize, Room, Upscaler, room_of
 from webui.schema.errors import ModelError
 from webui.schema.model import Checkpoint
 
@@ -143,12 +147,32 @@ class Pipelines:
     @contextmanager
     def lease(self, checkpoint: Checkpoint, loading: Callable[[], None], *, offload: bool = False) -> Iterator[Pipeline]:
         """The pipeline, loaded. `offload`: one part at a time on the GPU. Raises `ModelError`."""
-        key = checkpoint.variant, state_of(Path(checkpoint.path))
+        key = _key(checkpoint)
         if self._known is None or self._known[0] != key:
             self.evict()
             loading()
             self._known = key, Pipeline(checkpoint, self._load(checkpoint, offload))
         yield self._known[1]
+
+    def measure(self, checkpoint: Checkpoint, size: tuple[int, int], tiles: tuple[int, ...]) -> Upscaler:
+        """What an upscaler takes for a picture of this size in such tiles, told from its folder without loading it. Raises `ModelError`."""
+        folder, each = Path(checkpoint.path), self.device.dtype.itemsize
+        channels: dict[str, list[int]] = {}
+        for name in ("unet", "vae"):
+            found = read_json(folder / name / "config.json", checkpoint).get("block_out_channels")
+            if not isinstance(found, list) or not found or not all(isinstance(one, int) for one in found):
+                what = f"{checkpoint.name}: {name}/config.json does not say how large its blocks are."
+                raise ModelError(what, field="checkpoint", hint="Download the folder again.")
+            channels[name] = found
+        weights = {name: sum(math.prod(shape) for shape in read_header(folder / name).shapes.values()) * each for name in checkpoint.parts}
+        sizes = {name: PartSize(count, each, channels[name][0] if name in channels else 0) for name, count in weights.items()}
+        return Upscaler(sizes, 2 ** (len(channels["vae"]) - 1), size, tiles)
+
+    def room_for(self, checkpoint: Checkpoint, upscaler: Upscaler) -> Room:
+        """The memory that this upscaler may take now; what it holds already counts as free."""
+        total, free = self.device.memory
+        held = upscaler.weights if self._known is not None and self._known[0] == _key(checkpoint) else 0
+        return room_of(total, free + held, 0, self.device.device.type == "cuda")
 
     def evict(self) -> None:
         """Give its memory back."""
@@ -173,3 +197,7 @@ class Pipelines:
             loaded.enable_model_cpu_offload(device=self.device.device)
             return loaded
         return loaded.to(self.device.device)
+
+
+def _key(checkpoint: Checkpoint) -> tuple[str, State]:
+    return checkpoint.variant, state_of(Path(checkpoint.path))

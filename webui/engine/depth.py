@@ -34,12 +34,12 @@ class DepthEstimator:
         self._device = device
         self._models = models
 
-    def estimate(self, checkpoint: Checkpoint, image: Image.Image) -> Tensor:
-        """(1, 1, height, width) float32 of an RGB picture, in the network's own size and unit, the nearer the larger. Raises `RequestError` at
-        `depth` when there is no estimator, `ModelError` when it cannot be read."""
+    def estimate(self, checkpoint: Checkpoint, image: Image.Image, *, hires: bool = False) -> Tensor:
+        """(1, 1, height, width) float32 of an RGB picture, in the network's own size and unit, the nearer the larger. Raises `RequestError` when
+        there is no estimator (`hires`: see `no_estimator`), `ModelError` when it cannot be read."""
         found = find_estimator(checkpoint, self._models)
         if found is None:
-            raise no_estimator(checkpoint)
+            raise no_estimator(checkpoint, hires=hires)
         with torch.inference_mode(False):
             prepare, network = self._load(found)
         log.info("estimating depth by %s", found.network)
@@ -53,7 +53,6 @@ class DepthEstimator:
         if not bool(torch.isfinite(depth).all()):
             raise ModelError(f"The depth estimator in {found.network.name} produced NaN (not a number).", field="depth", hint="Give a depth map.")
         return depth[:, None].float()
-
 
     def _load(self, found: Estimator) -> tuple[Any, Any]:
         """What prepares a picture, and the network."""

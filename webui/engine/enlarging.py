@@ -13,6 +13,7 @@ from PIL import Image
 from spandrel import ImageModelDescriptor
 
 from webui.backend.image_models import ImageModels
+from webui.backend.memory import Estimate, Upscaler, estimate_upscaler
 from webui.backend.pipelines import AskedLarger, Pipeline, Pipelines
 from webui.engine.course import load_function
 from webui.engine.fitting import is_out_of_memory
@@ -95,11 +96,30 @@ class Enlarger:
         self._models.trim()
         self._pipelines.evict()
 
+    def measure(self, checkpoint: Checkpoint, size: tuple[int, int], settings: PictureSettings) -> Upscaler:
+        """What an upscaler that is a pipeline takes for a picture of this size. Raises `ModelError` when its folder is not whole."""
+        longest = max(size)
+        tiles = [min(settings.x4_upscaler_tile or longest, max(longest, SMALLEST_TILE))]
+        while (smaller := smaller_tile(tiles[-1])) >= SMALLEST_TILE:
+            tiles.append(smaller)
+        return self._pipelines.measure(checkpoint, size, tuple(tiles))
+
+    def estimate(self, checkpoint: Checkpoint, size: tuple[int, int], settings: PictureSettings) -> Estimate:
+        """How such an upscaler alone fits into what is free now. Raises `ModelError`."""
+        upscaler = self.measure(checkpoint, size, settings)
+        return estimate_upscaler(upscaler, self._pipelines.room_for(checkpoint, upscaler))
+
     def _by_pipeline(self, checkpoint: Checkpoint, image: Image.Image, settings: PictureSettings, tick: Tick) -> Image.Image:
-        device = self._models.device
-        offload = device.device.type == "cuda" and checkpoint.size > device.memory[1]
+        made = self.estimate(checkpoint, image.size, settings)
+        log.info("%s %s", checkpoint.name, made.line)
+        offload = self._models.device.device.type == "cuda" and not made.fits
         with torch.inference_mode(False), self._pipelines.lease(checkpoint, lambda: None, offload=offload) as pipeline:
-            return run_pipeline(pipeline, image, settings, tick)
+            return run_pipeline(pipeline, image, settings if made.tile is None else settings.revise(x4_upscaler_tile=made.tile), tick)
+
+
+def smaller_tile(size: int) -> int:
+    """What is tried after tiles of this side: about half of it."""
+    return size // 2 // SIDES * SIDES
 
 
 def tiling_of(model: ImageModelDescriptor, settings: PictureSettings) -> Tiling:
@@ -150,7 +170,7 @@ def _in_tiles_that_fit(run: Callable[[Tiling], Pixels], tiling: Tiling, longest:
         try:
             return run(tiling)
         except (MemoryError, RuntimeError) as error:
-            smaller = (tiling.size or longest) // 2 // SIDES * SIDES
+            smaller = smaller_tile(tiling.size or longest)
             if not is_out_of_memory(error) or smaller < SMALLEST_TILE:
                 raise
         log.warning("not enough memory for tiles of %d pixels; trying %d", tiling.size, smaller)

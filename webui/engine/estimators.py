@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from webui.engine.hires import second_pass
 from webui.schema.errors import RequestError
 from webui.schema.img2img import Img2Img
 from webui.schema.model import Checkpoint
 from webui.schema.request import PictureRequest
+from webui.schema.settings import PictureSettings
 
 FOLDERS = ("depth", "midas")
 """Below models/; the second is A1111's."""
 
 PREPROCESSOR = "preprocessor_config.json"
-HINT = (
-    "Give a depth map, or put the folder of a depth estimator in transformers' layout (config.json, preprocessor_config.json, model.safetensors), "
+FOLDER = (
+    "the folder of a depth estimator in transformers' layout (config.json, preprocessor_config.json, model.safetensors), "
     "for example Intel/dpt-hybrid-midas or depth-anything/Depth-Anything-V2-Small-hf, into models/depth/."
 )
+HINT = f"Give a depth map, or put {FOLDER}"
+HIRES_HINT = f"Switch hires fix off, or put {FOLDER}"
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,26 @@ def find_estimator(checkpoint: Checkpoint, models: Path | None) -> Estimator | N
 
 
 def check_depth(request: PictureRequest, checkpoints: Iterable[Checkpoint], models: Path | None) -> None:
-    """Raises `RequestError` when one of the checkpoints looks at a picture's depth and nobody knows it."""
-    if not isinstance(request, Img2Img) or request.depth is not None:
+    """Raises `RequestError` when one of the checkpoints that are shown a picture looks at its depth and nobody knows it."""
+    if request.depth is not None if isinstance(request, Img2Img) else second_pass(request) is None:
         return
     lacking = next((one for one in checkpoints if one.variant == "depth" and find_estimator(one, models) is None), None)
     if lacking is not None:
-        raise no_estimator(lacking)
+        raise no_estimator(lacking, hires=not isinstance(request, Img2Img))
 
 
-def no_estimator(checkpoint: Checkpoint) -> RequestError:
-    """What to say then."""
-    return RequestError(f"{checkpoint.name} looks at how far things are, and there is nothing to estimate that with.", field="depth", hint=HINT)
+def lookers(request: PictureRequest, checkpoint: Checkpoint, others: Mapping[str, Checkpoint], settings: PictureSettings) -> tuple[Checkpoint, ...]:
+    """The checkpoints of a request that are shown a picture: in txt2img those of the second pass. `others`: see `plan.further_checkpoints`."""
+    if isinstance(request, Img2Img):
+        return checkpoint, *others.values()
+    refiner = others.get("refiner_checkpoint") if settings.hires_fix_refiner_pass != "first pass" else None
+    return others.get("hr_checkpoint_name", checkpoint), *filter(None, [refiner])
+
+
+def no_estimator(checkpoint: Checkpoint, *, hires: bool = False) -> RequestError:
+    """What to say then; `hires`: the picture is that of hires fix, for which nobody can give a map."""
+    what = f"{checkpoint.name} looks at how far things are, and there is nothing to estimate that with."
+    return RequestError(what, field="enable_hr" if hires else "depth", hint=HIRES_HINT if hires else HINT)
 
 
 def _places(checkpoint: Checkpoint, models: Path | None) -> Iterator[Estimator]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from webui.backend.manager import ModelManager
-from webui.backend.memory import Estimate, Storage, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
+from webui.backend.memory import Estimate, Storage, Upscaler, Way, Work, budget_of, estimate, lower, mode_for, room_of, ways
 from webui.backend.parts import ModelChoice, Residence
 from webui.engine.plan import Plan
 from webui.engine.tools import Picture, RunTools
 from webui.schema.machine import DeviceOptions
+from webui.schema.model import Checkpoint
 from webui.schema.settings import PictureSettings
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,20 @@ class Fit:
     """Whether memory ran out in the way that was chosen first."""
 
 
-def work_of(plan: Plan) -> Work:
-    """The largest model call and the largest picture of a plan."""
+Measure = Callable[[Checkpoint, tuple[int, int], PictureSettings], Upscaler]
+"""What an upscaler that is a pipeline takes; see `enlarging.Enlarger.measure`."""
+
+
+def work_of(plan: Plan, settings: PictureSettings | None = None, measure: Measure | None = None) -> Work:
+    """The largest model call and the largest picture of a plan, and with `measure` the upscaler between its passes. Raises `ModelError` when that is
+    not whole."""
     size = plan.request.batch_size
     rows = max((1 if part.guidance == 1.0 else 2 if part.picture_cfg == 1.0 else 3) * size for part in plan.passes)
-    return Work(max(part.pixels for part in plan.passes), rows)
+    enlarge, first = plan.passes[-1].enlarge, plan.passes[0]
+    upscaler = None
+    if measure is not None and enlarge is not None and enlarge.upscaler.pipeline is not None:
+        upscaler = measure(enlarge.upscaler.pipeline, (first.width, first.height), settings or PictureSettings())
+    return Work(max(part.pixels for part in plan.passes), rows, upscaler)
 
 
 def fit(manager: ModelManager, choice: ModelChoice, work: Work, options: DeviceOptions, tools: RunTools) -> Fit:

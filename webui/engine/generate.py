@@ -137,7 +137,8 @@ def generate(plan: Plan, shop: Workshop, tools: RunTools) -> Iterator[Picture]:
         return
     if shop.pipelines is not None:
         shop.pipelines.evict()
-    fitted = fit(shop.manager, choice_of(plan, None, shop), work_of(plan), shop.options, tools)
+    work = work_of(plan, tools.settings, shop.enlarger.measure)
+    fitted = fit(shop.manager, choice_of(plan, None, shop), work, shop.options, tools)
     yield from within_memory(fitted, shop.manager, tools, lambda fitted, tools: _carry_out(plan, shop, tools, fitted))
 
 
@@ -206,7 +207,7 @@ def _lender(plan: Plan, shop: Workshop, tools: RunTools, first: Fit) -> Lend:
     def lend(choice: ModelChoice, loading: Callable[[], None]) -> Iterator[Components]:
         fitted = first
         if choice.key != first.choice.key:
-            fitted = fit(shop.manager, choice, work_of(plan), shop.options, tools)
+            fitted = fit(shop.manager, choice, first.work, shop.options, tools)
             fitted = (one_lower(fitted, shop.manager) if first.lowered else None) or fitted
         limit = tools.machine.sd_checkpoints_limit
         with shop.manager.lease(fitted.choice, limit, loading, residence=fitted.residence, budget=fitted.budget) as components:
@@ -263,7 +264,7 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Beginning | None) -> Deno
     previews = run.shop.previewer.begin(components, tools.machine, tools.preview) if tools.preview else None
     del components  # a refiner may take its place, and then nobody should hold it
     keeping = run.source.keeping(start) if run.source is not None and start is not None else None
-    make = partial(_network, run, batch, part, course, hooks, keeping)
+    make = partial(_network, run, batch, part, course, hooks, keeping, start)
     network = make()
     if part.refine is not None:
         refiner = part.refine.checkpoint
@@ -271,7 +272,7 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Beginning | None) -> Deno
         def follow(calls: int) -> Network:
             done = min(calls // (2 if part.sampler.second_order else 1), part.steps)
             run.take(refiner, batch, part, done)
-            return make(calls)
+            return make(calls=calls)
 
         network = RefinedNetwork(network, refiner_due(part, table, course), follow)
 
@@ -298,7 +299,8 @@ def _sample(run: Run, batch: Batch, part: Pass, start: Beginning | None) -> Deno
 
 
 def _network(
-    run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHooks | None, keeping: Keeping | None, calls: int = 0,
+    run: Run, batch: Batch, part: Pass, course: Course, hooks: PassHooks | None, keeping: Keeping | None, start: Beginning | None, *,
+    calls: int = 0,
 ) -> Network:
     """Encode, and the guided network of the model at work; `calls`: those that another model has made of this pass."""
     components, settings = run.models.now, run.tools.settings
@@ -313,15 +315,19 @@ def _network(
     return make_network(
         part, components.denoise, table, conditioning, skip_rules(course, settings), batched=settings.batch_cond_uncond,
         dtype=components.device.dtype, prediction=components.prediction, hooks=hooks,
-        picture=_view(run, components, part), calls=calls, keeping=keeping,
+        picture=_view(run, components, part, start), calls=calls, keeping=keeping,
     )
 
 
-def _view(run: Run, components: Components, part: Pass) -> Tensor | None:
-    """What a model that looks at a picture gets to see."""
+def _view(run: Run, components: Components, part: Pass, start: Beginning | None) -> Tensor | None:
+    """What a model that looks at a picture gets to see; of what a first pass left, enlarged, it is shown the depth, of each picture its own."""
     if run.source is not None:
         return run.source.look(components)
-    return components.look(components.autoencoder, View(part.height // FACTOR, part.width // FACTOR))
+    view = View(part.height // FACTOR, part.width // FACTOR)
+    if start is not None and components.checkpoint.variant == "depth" and run.shop.depth is not None:
+        pictures = (develop(components, latents, run.tools.vae_notice) for latents in start.latents)
+        view = replace(view, depth=torch.cat([run.shop.depth.estimate(components.checkpoint, picture, hires=True) for picture in pictures]))
+    return components.look(components.autoencoder, view)
 
 
 def _end(previews: PreviewRun | None) -> None:

@@ -112,8 +112,12 @@ class Runtime:
     def process(self, image: Image.Image, request: Extras, tools: RunTools) -> list[Piece]:
         """What the operations of Extras make of a picture. Raises `WebuiError` in words for the person, `Cancelled` between two steps."""
         bench = Bench(self.shop.enlarger, self._mender, self._registries.upscalers, self._captioner, tools)
-        if request.upscale and any(self._registries.upscalers.get(name).pipeline for name in (request.upscaler_1, request.upscaler_2)):
+        chosen = (self._registries.upscalers.get(name).pipeline for name in (request.upscaler_1, request.upscaler_2)) if request.upscale else ()
+        if pipelines := [*filter(None, chosen)]:
             self.shop.manager.evict()  # models as large as a checkpoint: one of them is enough
+            made = [self.shop.enlarger.estimate(one, image.size, tools.settings) for one in pipelines]
+            tools = replace(tools, note=max(made, key=lambda one: one.need).line)
+            bench = replace(bench, tools=tools)
         try:
             return process(image, request, bench)
         except (MemoryError, RuntimeError) as error:

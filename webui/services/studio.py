@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from webui.backend.vae_choice import vae_names
 from webui.engine.captioners import find_lists
-from webui.engine.estimators import check_depth
+from webui.engine.estimators import check_depth, lookers
 from webui.engine.extras.restorers import check_restorer
 from webui.engine.foreign import check_foreign
 from webui.engine.model_rules import check_model
@@ -132,7 +132,7 @@ class Studio:
         if snapshot.face_restoration:
             restorer, field = snapshot.face_restoration_model.lower(), "restore_faces" if request.restore_faces else "settings.face_restoration"
             check_restorer(self._parts.files, restorer, "", field)
-        check_depth(request, (checkpoint, *others.values()), self._parts.folders.models)
+        check_depth(request, lookers(request, checkpoint, others, snapshot), self._parts.folders.models)
         if not request.script:  # a script may write other prompts and masks; the engine checks those
             check_prompts(request, self.registries, snapshot)
             if isinstance(request, Img2Img):

@@ -239,8 +239,8 @@ def _looker(channels: int, scaling: float, device: torch.device) -> Callable[[Au
         if view.depth is None:
             return torch.zeros(1, channels, view.height, view.width, device=device)
         cells = interpolate(view.depth.to(device), size=(view.height, view.width), mode="bicubic", align_corners=False)
-        low, high = cells.amin(), cells.amax()
-        return 2 * (cells - low) / (high - low) - 1 if high > low else torch.zeros_like(cells)
+        low, high = cells.amin((1, 2, 3), keepdim=True), cells.amax((1, 2, 3), keepdim=True)
+        return torch.where(high > low, 2 * (cells - low) / (high - low) - 1, 0.0)
 
     return {5: inpaint, 4: edit}.get(channels, depth)
 

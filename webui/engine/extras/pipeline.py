@@ -56,7 +56,7 @@ class _Stage:
         def tick(done: int, count: int) -> None:
             self.bench.tools.cancel.raise_if_stopped()
             share = (self.number + done / max(count, 1)) / self.count
-            self.bench.tools.report(Step(phase, 0, 1, done, count, share))
+            self.bench.tools.report(Step(phase, 0, 1, done, count, share, self.bench.tools.note))
 
         return tick
 
