@@ -37,6 +37,7 @@ from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
 from webui.schema.style import Style
+from webui.services.folder_batch import shown_of
 from webui.services.form_defaults import FORMS, field_key
 from webui.services.gallery import Gallery
 from webui.services.infotext.files import read_metadata
@@ -241,7 +242,7 @@ class Studio:
         makers = [job for job in shown if isinstance(job.request, GenerationRequest)]  # a replay has no pictures of its own
         running = [job for job in makers if job.status is JobStatus.RUNNING]  # two, while the pictures of one are still being saved
         current = max(running, key=lambda job: job.started or 0.0) if running else next((job for job in makers if job.status.ended), None)
-        pictures = library.pictures_of(current.id) if current else []
+        pictures = shown_of(current, library.pictures_of(current.id)) if current else []
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
             pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
