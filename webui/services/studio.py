@@ -24,7 +24,7 @@ from webui.engine.plan import check_kind, check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
-from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
+from webui.schema.errors import ConflictError, LostPictureError, NotFoundError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Hires, ImageRef, Refiner, Txt2Img
 from webui.schema.img2img import Img2Img
@@ -385,4 +385,5 @@ def _at(field: str) -> Iterator[None]:
     try:
         yield
     except WebuiError as error:
-        raise RequestError(error.message, field=field, hint=error.hint) from error
+        kind = LostPictureError if isinstance(error, NotFoundError) else RequestError
+        raise kind(error.message, field=field, hint=error.hint) from error
