@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import httpx
+from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.conftest import Guarded, visit
@@ -99,6 +101,25 @@ def test_a_picture_that_the_server_lost_goes_up_again_and_its_mask_comes_back_al
     becomes(server, page, [255, 0])
     page.get_by_role("button", name="Undo", exact=True).last.click()
     becomes(server, page, [0, 255])
+
+
+def test_a_picture_of_img2img_is_sent_itself_and_undo_brings_all_back(open_page: Open, server: Server) -> None:
+    begun = server.upload(Image.new("RGB", (96, 96), "#402060"))
+    made = server.wait(server.submit(kind="img2img", image=begun, prompt="a house sent on", steps=2), "done")["pictures"][0]
+    content = httpx.get(f"{server.url}/{made['url'].lstrip('/')}").raise_for_status().content
+    page = open_canvas(open_page())
+    drag(page, (40, 60), (160, 60))
+    page.click("#tab_pnginfo-button")
+    page.set_input_files("#pnginfo_image input[type=file]", {"name": "made.png", "mimeType": "image/png", "buffer": content})
+    page.click("#inpaint_tab")
+    prompt = page.locator("#img2img_prompt textarea")
+    expect(prompt).to_have_value("a house sent on")
+    page.wait_for_timeout(500)  # time for what it began with to come, which it must not
+    assert (inspect(page)["mode"], inspect(page)["width"]) == ("inpaint", 64)
+    page.get_by_role("button", name="Undo", exact=True).last.click()
+    expect(prompt).to_have_value("")
+    expect(page.locator("#img2img_canvas .status")).to_contain_text("200 × 120")
+    assert covered(server, page, (100, 60)) == [255]
 
 
 def test_a_broken_file_of_a_batch_is_named_and_the_rest_is_made(open_page: Open, server: Server, guarded: Guarded) -> None:

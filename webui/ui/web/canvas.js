@@ -76,7 +76,7 @@ export async function mountCanvas() {
   parts.sheet.dataset.ready = '';
 }
 
-// For tests and the bench: where a point of the sheet is on the screen, what was sent, how long the frames of the last stroke took.
+// For tests and the bench: where the sheet is on the screen, what was sent, the frames of the last stroke.
 export const inspect = () => {
   const { left, top } = parts.sheet.getBoundingClientRect(), { scale, x, y, frames } = view;
   return { left: left + x, top: top + y, scale, width: paper.width, height: paper.height, sent: keeper.sent, frames, steps: paper.done.length, mode: chosen.mode };
@@ -96,8 +96,8 @@ async function lay(files) {
 
 const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
 
-// A picture comes in: from a file, the clipboard, the gallery, for the mode that is chosen or another.
-export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => choose({ mode: mode ?? sentMode() }), complain);
+// A picture comes in: from a file, the clipboard, the gallery, for the chosen mode or another. Gives the sheet.
+export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => { choose({ mode: mode ?? sentMode() }); return paper; }, complain);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {

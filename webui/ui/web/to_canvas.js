@@ -11,15 +11,22 @@ import { t } from './words.js';
 const TAB = 'img2img';
 const inCells = (side) => Math.min(Math.max(Math.round(side / 8) * 8, 64), 2048);
 
+// What was said of a picture that img2img made names the picture it began with too. Here it is itself what one begins with.
+const ofForm = ({ values: { mode, image, colour, mask, depth, ...values }, ...metadata }) => ({ ...metadata, values });
+
 // One click: the picture lies on the canvas; what was there comes back with its undo. Its parameters come along where nothing is written yet, and are offered elsewhere.
 export async function send({ blob, url, id, metadata }, mode, canvas) {
   try {
     const picture = blob || await (await fetch(url)).blob();
     await openTab(TAB);
-    const { openPicture } = await canvas;
-    await openPicture(picture, mode);
-    const about = metadata ? Promise.resolve(metadata) : id ? get(`pictures/${id}/info`) : null, form = await now(TAB);
-    if (about && !form.prompt && !form.negative_prompt && await takeAll(await about, form)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: undo } });
+    const { openPicture } = await canvas, paper = await openPicture(picture, mode), step = paper?.done.at(-1);
+    if (!paper) return; // the canvas has said why
+    const about = metadata ? Promise.resolve(metadata).then(ofForm) : id ? get(`pictures/${id}/info`).then(ofForm) : null, form = await now(TAB);
+    const back = async () => {
+      await undo();
+      if (step && paper.done.at(-1) === step) paper.undo(); // nothing was painted on it since
+    };
+    if (about && !form.prompt && !form.negative_prompt && await takeAll(await about, form)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: back } });
     toast({ message: t('sent_img2img'), action: about && { label: t('send_parameters'), act: () => pasteFrom(about, { blob: picture, tab: TAB }) } });
   } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
 }
