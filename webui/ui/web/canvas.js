@@ -68,7 +68,7 @@ export async function mountCanvas() {
   document.addEventListener('keydown', onKey, true);
   document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f'].includes(keyOf(event))) { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
-  addEventListener('pagehide', () => { view.end(true); keeper.leave(); }); // with the stroke that is being made
+  addEventListener('pagehide', () => { view.end(Boolean(view.gesture?.points)); keeper.leave(); }); // with the stroke under way
   document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) redraw(); });
   draw();
   const before = await keeper.load();
@@ -214,7 +214,7 @@ function extend(wanted) {
   toast({ message: t('canvas_extended', { width, height }), action: { label: t('undo'), act: () => paper.undo() } });
 }
 
-// What is taken back or done again is seen: in another mode too.
+// What undo and redo change is seen, in another mode too.
 async function follow(turn) {
   const part = await turn;
   if (part && part !== layer()) choose({ mode: part === 'mask' ? 'inpaint' : 'sketch' });

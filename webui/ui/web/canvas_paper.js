@@ -24,7 +24,7 @@ export const around = (a, b) => {
   return [x, y, Math.max(a[0] + a[2], b[0] + b[2]) - x, Math.max(a[1] + a[3], b[1] + b[3]) - y];
 };
 
-// All of a surface in one colour; with 'xor' what is covered and what is not change places.
+// All of a surface in one colour; 'xor' swaps what is covered and what is not.
 export function cover(context, colour, how = 'source-over') {
   context.globalCompositeOperation = how;
   context.fillStyle = colour;
