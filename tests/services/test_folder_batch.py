@@ -15,11 +15,11 @@ from tests.services.conftest import PaintEngine, Recorder
 from webui.engine.cancel import CancelToken
 from webui.engine.tools import Picture, RunTools
 from webui.schema.errors import Cancelled, RequestError
-from webui.schema.event import Notice, Progress
+from webui.schema.event import Notice, PictureSaved, Progress
 from webui.schema.img2img import FolderBatch, Img2Img
 from webui.schema.job import Job, JobStatus, JobView
 from webui.schema.settings import MachineSettings, PictureSettings
-from webui.services.folder_batch import FolderBatches
+from webui.services.folder_batch import FolderBatches, shown_of
 from webui.services.images import HeldPictures, ImageStore
 from webui.services.infotext.files import read_metadata
 from webui.services.infotext.restore import Known
@@ -196,6 +196,24 @@ def test_by_default_names_are_the_patterns(bench: Bench) -> None:
     put(bench.root / "in", "cat.png")
     bench.run(bench.job(output_dir="done"))
     assert bench.saved("outputs/done") == ["00000-5.png"]
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(2, ["a.png/0", "b.png/0"]), (0, []), (-1, ["a.png/0", "b.png/0", "c.png/0"])])
+def test_pages_are_shown_the_first_results_and_all_are_saved(bench: Bench, limit: int, shown: list[str]) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        put(bench.root / "in", name)
+    job = bench.job(PictureSettings(img2img_batch_show_results_limit=limit), output_dir="done")
+    token = CancelToken()
+    bench.engine.at_step = lambda step: token.interrupt() if len(bench.engine.seen) == 2 else None
+    with pytest.raises(Cancelled):
+        bench.run(job, token)
+    bench.engine.at_step = lambda step: None
+    bench.run(job)  # in line again: what was shown counts
+    told = [event.picture for event in bench.events if isinstance(event, PictureSaved)]
+    assert [picture.key for picture in told if not picture.partial] == shown
+    rows = [row for row in bench.library.pictures_of("j") if not row.partial]
+    assert [row.key for row in rows] == ["a.png/0", "b.png/0", "c.png/0"]
+    assert [row.key for row in shown_of(job, rows)] == shown  # for a page that is opened later
 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(bench: Bench) -> None:

@@ -154,6 +154,28 @@ def test_a_picture_of_another_size_than_named_is_refused(tmp_path: Path) -> None
             use(ImageRef(sha256="0" * 64, width=4, height=4))
 
 
+def test_a_picture_is_not_read_again_to_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(content: bytes) -> Image.Image:
+        raise AssertionError("read again")
+
+    store = ImageStore(tmp_path)
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    content = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(content, "PNG", exif=lying)
+    ref = store.put(content.getvalue())
+    late = ImageStore(tmp_path)  # a server that was started anew
+    late.check(ref)
+    monkeypatch.setattr("webui.services.images.open_head", fail)
+    for each in (store, late):
+        each.check(ref)
+        with pytest.raises(RequestError):
+            each.check(ref.revise(width=6, height=4))
+    next(tmp_path.rglob("*.bin")).unlink()
+    with pytest.raises(NotFoundError):
+        store.check(ref)
+
+
 def test_the_same_picture_may_come_several_times_at_once(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     with ThreadPoolExecutor(8) as pool:

@@ -50,6 +50,10 @@ class PromptError(RequestError):
         self.position = position
 
 
+class LostPictureError(RequestError):
+    """A picture that the request names is not in the store (any more): whoever has it puts it there again."""
+
+
 class NotFoundError(WebuiError):
     """The named thing does not exist (any more)."""
 

@@ -56,6 +56,13 @@ class Img2ImgSettings(Frozen):
     img2img_batch_use_original_name: Annotated[
         bool, Checkbox(label="Keep file names in Batch", info="What img2img makes of the pictures of a folder is named like them.")
     ] = False
+    img2img_batch_show_results_limit: Annotated[
+        int, Field(ge=-1, le=1000),
+        Slider(
+            label="Results of a folder that are shown", info="Of Batch the first so many pictures; 0 = none, -1 = all. All are saved.",
+            minimum=-1, maximum=1000, step=1,
+        ),
+    ] = 32
     save_mask: Annotated[bool, Checkbox(label="Save the mask of inpainting", info="As a file beside the picture, “…-mask”.")] = False
     save_mask_composite: Annotated[
         bool, Checkbox(label="Save what inpainting made", info="Without the rest of the picture, as a file “…-mask-composite”.")

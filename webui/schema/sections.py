@@ -69,7 +69,7 @@ SECTIONS = (
         "img2img_fix_steps", "img2img_extra_noise", "initial_noise_multiplier", "inpainting_mask_weight", "overlay_inpaint",
         "img2img_color_correction", "color_correction_method", "img2img_background_color", "upscaler_for_img2img",
         "return_mask", "return_mask_composite",
-        "img2img_batch_use_original_name",
+        "img2img_batch_use_original_name", "img2img_batch_show_results_limit",
     )),
     Section("upscaling", "Upscaling", (
         "ESRGAN_tile", "ESRGAN_tile_overlap", "DAT_tile", "DAT_tile_overlap", "SWIN_tile", "SWIN_tile_overlap", "SCUNET_tile", "SCUNET_tile_overlap",

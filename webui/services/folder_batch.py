@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from webui.schema.errors import RequestError, WebuiError, field_errors
 from webui.schema.generation import ImageRef
 from webui.schema.img2img import FolderBatch, Img2Img
+from webui.schema.job import Job
 from webui.schema.metadata import Metadata
 from webui.schema.result import PictureRecord
 from webui.services.images import HeldPictures, decode
@@ -84,6 +85,8 @@ class FolderBatches:
         work = _Work(request, batch, held, self._masks(batch), self._told_in(batch), self._target(batch))
         pictures = _without(pictures_in(source, deep=True), before)
         run.plan([request] * len(pictures))
+        if (limit := run.job.settings.img2img_batch_show_results_limit) >= 0:
+            run.show_at_most(limit - len(before))
         done, wanted = Counter(row.key.rpartition("/")[0] for row in before), request.batch_count * request.batch_size
         rest: Rest = list
         for path in pictures:
@@ -159,6 +162,12 @@ class FolderBatches:
 
     def _target(self, batch: FolderBatch) -> Path | None:
         return self._folders.writable(batch.output_dir, "batch.output_dir") if batch.output_dir.strip() else None
+
+
+def shown_of(job: Job, pictures: Sequence[PictureRecord]) -> Sequence[PictureRecord]:
+    """What pages show of a job's pictures: of a folder's results the first so many."""
+    limit = job.settings.img2img_batch_show_results_limit
+    return pictures[:limit] if isinstance(job.request, Img2Img) and job.request.batch is not None and limit >= 0 else pictures
 
 
 def _without(pictures: Sequence[Path], made: Sequence[PictureRecord]) -> list[Path]:

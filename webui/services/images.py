@@ -33,6 +33,9 @@ PROGRESSIVE = 12
 HOLDING = ("WEBP", "AVIF", "JXL")
 """Formats whose decoder keeps memory for as long as the picture that it made."""
 
+SIZES_KEPT = 10_000
+"""So many pictures' sizes are remembered."""
+
 STRIP = 2**22
 """Pixels of a picture of many bits that are looked at together."""
 
@@ -55,6 +58,8 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sizes: dict[str, tuple[int, int]] = {}
+        """Width and height of files that were read to their end: what a name stands for never changes."""
 
     def put(self, content: bytes) -> ImageRef:
         """Keep the bytes of a picture. Raises `RequestError` when they are none (or far too large), `StorageError` when they cannot be written."""
@@ -68,6 +73,7 @@ class ImageStore:
                 write_atomically(path, content)
         except OSError as error:
             raise StorageError(f"The picture could not be stored: {error.strerror or error}.") from error
+        self._note(ref.sha256, (ref.width, ref.height))
         return ref
 
     def read(self, sha256: str) -> bytes:
@@ -75,7 +81,7 @@ class ImageStore:
         try:
             return self._path(sha256).read_bytes()
         except OSError as error:
-            raise NotFoundError(f"There is no stored picture {sha256[:12]}….", hint="Add the picture again.") from error
+            raise _gone(sha256) from error
 
     def open(self, ref: ImageRef) -> Image.Image:
         """The picture, upright: grey, RGB, or RGBA where it is transparent, 8 bits each; of an animation the first frame. Raises `NotFoundError`
@@ -83,9 +89,20 @@ class ImageStore:
         return _decoded(self.read(ref.sha256), ref)
 
     def check(self, ref: ImageRef) -> None:
-        """Raise what `open` would, without reading the pixels."""
-        with _opened(self.read(ref.sha256)) as image:
-            _check_size(_upright_size(image), ref)
+        """Raise what `open` would. The pixels are read once at the most: a PNG tells only at its end whether it lies on its side."""
+        if not self._path(ref.sha256).is_file():
+            raise _gone(ref.sha256)
+        size = self._sizes.get(ref.sha256)
+        if size is None:
+            with _opened(self.read(ref.sha256)) as image:
+                size = _upright_size(image)
+            self._note(ref.sha256, size)
+        _check_size(size, ref)
+
+    def _note(self, sha256: str, size: tuple[int, int]) -> None:
+        if len(self._sizes) >= SIZES_KEPT:
+            self._sizes.clear()
+        self._sizes[sha256] = size
 
     def collect(self, keep: set[str], older_than: float) -> int:
         """Delete pictures that nobody names and that are older than so many seconds. Returns how many."""
@@ -98,6 +115,10 @@ class ImageStore:
 
     def _path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / f"{sha256}.bin"
+
+
+def _gone(sha256: str) -> NotFoundError:
+    return NotFoundError(f"There is no stored picture {sha256[:12]}….", hint="Add the picture again.")
 
 
 class HeldPictures:

@@ -63,6 +63,7 @@ class JobRun:
         self._emit = emit
         self._meter = Meter(job.id, emit)
         self._seq = 0
+        self._left: int | None = None
 
     def plan(self, requests: Sequence[PictureRequest]) -> None:
         """Declare the cost of everything that will be generated."""
@@ -159,6 +160,10 @@ class JobRun:
         """One of the planned runs is not needed, or cannot be done."""
         self._meter.end(request)
 
+    def show_at_most(self, count: int) -> None:
+        """Pages hear of so many more pictures of this job; the rest is only saved."""
+        self._left = max(count, 0)
+
     def tell(self, text: str) -> None:
         """Say something to the person that they would not expect: a sentence."""
         log.warning("job %s: %s", self.job.id, text)
@@ -170,6 +175,10 @@ class JobRun:
         return self._outputs.save(Saving(self.job, name, picture, place), self._saved)
 
     def _saved(self, record: PictureRecord) -> None:
+        if self._left == 0:
+            return
+        if self._left is not None:
+            self._left -= 1
         self._emit(PictureSaved(picture=PictureView.of(record)))
 
     def _preview(self, width: int, height: int, jpeg: bytes) -> None:

@@ -24,7 +24,7 @@ from webui.engine.plan import check_kind, check_prompts, further_checkpoints
 from webui.engine.prompt.hints import Hint, prompt_hints
 from webui.engine.prompt.reading import COUNTED_CALLS, count_tokens
 from webui.engine.prompt.styles import apply_styles
-from webui.schema.errors import ConflictError, RequestError, WebuiError, field_errors
+from webui.schema.errors import ConflictError, LostPictureError, NotFoundError, RequestError, WebuiError, field_errors
 from webui.schema.event import CatalogChanged, Notice, Snapshot
 from webui.schema.generation import GenerationRequest, HashCheckpoint, Hires, ImageRef, Refiner, Txt2Img
 from webui.schema.img2img import Img2Img
@@ -37,6 +37,7 @@ from webui.schema.result import PictureView
 from webui.schema.sections import describe_settings
 from webui.schema.settings import Settings
 from webui.schema.style import Style
+from webui.services.folder_batch import shown_of
 from webui.services.form_defaults import FORMS, field_key
 from webui.services.gallery import Gallery
 from webui.services.infotext.files import read_metadata
@@ -241,7 +242,7 @@ class Studio:
         makers = [job for job in shown if isinstance(job.request, GenerationRequest)]  # a replay has no pictures of its own
         running = [job for job in makers if job.status is JobStatus.RUNNING]  # two, while the pictures of one are still being saved
         current = max(running, key=lambda job: job.started or 0.0) if running else next((job for job in makers if job.status.ended), None)
-        pictures = library.pictures_of(current.id) if current else []
+        pictures = shown_of(current, library.pictures_of(current.id)) if current else []
         return Snapshot(
             boot=self.boot, jobs=tuple(queue.view(job) for job in shown), waiting=tuple(job.id for job in shown if job.status is JobStatus.QUEUED),
             pictures=tuple(PictureView.of(row) for row in pictures), progress=self.events.progress, preview=self.events.preview,
@@ -384,4 +385,5 @@ def _at(field: str) -> Iterator[None]:
     try:
         yield
     except WebuiError as error:
-        raise RequestError(error.message, field=field, hint=error.hint) from error
+        kind = LostPictureError if isinstance(error, NotFoundError) else RequestError
+        raise kind(error.message, field=field, hint=error.hint) from error

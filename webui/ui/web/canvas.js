@@ -1,12 +1,13 @@
 // The canvas of img2img: modes, tools and keys around the sheet (`canvas_paper.js`) and its view (`canvas_view.js`). Drawn when its tab is first opened.
 
 import { mountBatch } from './canvas_batch.js';
-import { Keeper, decode } from './canvas_store.js';
-import { Paper, around, surface } from './canvas_paper.js';
+import { Keeper, decode, recall, remember } from './canvas_store.js';
+import { Paper, around, cover, surface } from './canvas_paper.js';
 import { View } from './canvas_view.js';
-import { addIcons, button, byId, h, icon, setRange } from './dom.js';
+import { addIcons, button, byId, h, icon, keyOf, setRange } from './dom.js';
 import { change, onFill, provide, valueOf } from './forms.js';
 import { mountInterrogate } from './interrogate.js';
+import { pastedPicture } from './paste.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
@@ -20,7 +21,7 @@ const SIDES = ['left', 'top', 'right', 'bottom'];
 const BUTTONS = [
   ['replace', 'open', ['ctrl+o'], () => parts.file.click()],
   ['brush', 'brush', ['b']], ['erase', 'eraser', ['e']], ['fill', 'bucket', ['g']], ['lasso', 'lasso', ['l']], ['rect', 'rect', ['m']], ['pick', 'picker', ['i']], ['hand', 'hand', ['h']], ['frame', 'expand', ['x']], [],
-  ['undo', 'undo', ['ctrl+z'], () => paper.undo()], ['redo', 'redo', ['ctrl+shift+z', 'ctrl+y'], () => paper.redo()], [],
+  ['undo', 'undo', ['ctrl+z'], () => follow(paper.undo())], ['redo', 'redo', ['ctrl+shift+z', 'ctrl+y'], () => follow(paper.redo())], [],
   ['out', 'minus', ['-'], () => view.zoom(0.8)], ['in', 'plus', ['+', '='], () => view.zoom(1.25)], ['fit', 'fit', ['0', 'r'], () => view.fit()], ['full', 'full', ['s'], () => full()],
 ];
 const hold = () => { view.held = true; draw(); };
@@ -36,25 +37,26 @@ addIcons({
   open: 'M4 7h6l2 2h8v10H4z',
 });
 
-const read = () => { try { return JSON.parse(localStorage.getItem('easel.canvas')); } catch { return null; } };
-const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...read() };
+const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...recall('easel.canvas') };
 const SEEN = ['mode', 'tool', 'blur']; // what the sheet looks like depends on these
 function choose(values) {
   Object.assign(chosen, values);
-  try { localStorage.setItem('easel.canvas', JSON.stringify(chosen)); } catch { /* the page works without it */ }
+  remember('easel.canvas', chosen);
   (SEEN.some((name) => name in values) ? redraw : draw)();
 }
+const arrivals = () => import('./to_canvas.js'); // fetched when needed
 const complain = (error) => toast(error.info ?? { message: String(error.message || error) }, 'error');
 const say = (path) => valueOf(TAB, path);
 const layer = () => MODES[chosen.mode];
 const ink = () => (layer() === 'mask' ? '#ffffff' : chosen.colour);
 
 let parts, paper, view, keeper, ctrl = false;
+let ring; // where the pointer is over the sheet, on the screen
 let extent; // of what is painted; undefined: not looked at since it changed
 
 export async function mountCanvas() {
   paper = new Paper(onChange);
-  keeper = new Keeper(TAB, (part) => paper.file(part));
+  keeper = new Keeper(TAB, (part) => paper.file(part), (part) => paper.raw(part));
   build();
   view = new View(paper, parts.sheet, parts.canvas, look, {
     moved: status, hover, click, shape, extend, resize, stroke: onStroke, control: () => ctrl, pulled: (sides) => sides.forEach((side, index) => { parts.sides[index].value = side; }),
@@ -64,8 +66,9 @@ export async function mountCanvas() {
   onFill(taken);
   mountInterrogate({ picture: () => (paper.doc ? keeper.ref('picture') : null), write: (text) => change({ prompt: text }, TAB) });
   document.addEventListener('keydown', onKey, true);
-  document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f', 'F'].includes(event.key)) { view.held = false; draw(); } });
+  document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f'].includes(keyOf(event))) { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
+  addEventListener('pagehide', () => { view.end(Boolean(view.gesture?.points)); keeper.leave(); }); // with the stroke under way
   document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) redraw(); });
   draw();
   const before = await keeper.load();
@@ -73,7 +76,7 @@ export async function mountCanvas() {
   parts.sheet.dataset.ready = '';
 }
 
-// For tests and the bench: where a point of the sheet is on the screen, what was sent, how long the frames of the last stroke took.
+// For tests and the bench: where the sheet is on the screen, what was sent, the frames of the last stroke.
 export const inspect = () => {
   const { left, top } = parts.sheet.getBoundingClientRect(), { scale, x, y, frames } = view;
   return { left: left + x, top: top + y, scale, width: paper.width, height: paper.height, sent: keeper.sent, frames, steps: paper.done.length, mode: chosen.mode };
@@ -84,7 +87,7 @@ export const inspect = () => {
 // Files onto the sheet: a picture, and what lies on it. What was there can be taken back.
 async function lay(files) {
   const images = {};
-  for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
+  for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob);
   const { width, height } = images.picture;
   if (width * height > PIXELS) throw new Error(t('canvas_too_large', { width, height }));
   paper.open(images.picture, files.picture, images);
@@ -93,8 +96,8 @@ async function lay(files) {
 
 const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
 
-// A picture comes in: from a file, the clipboard, the gallery, for the mode that is chosen or another.
-export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => choose({ mode: mode ?? sentMode() }), complain);
+// A picture comes in: from a file, the clipboard, the gallery, for the chosen mode or another. Gives the sheet.
+export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => { choose({ mode: mode ?? sentMode() }); return paper; }, complain);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
@@ -109,12 +112,11 @@ async function fields() {
 }
 
 // The form was filled: by the parameters of another picture, or by undo.
-async function taken(tab, { mode, image: picture, colour, mask }) {
+function taken(tab, values) {
   if (tab !== TAB) return;
-  if (mode in MODES) choose({ mode });
-  if (!picture || picture.sha256 === keeper.refs.picture?.ref?.sha256) return;
-  const load = async ([part, ref]) => [part, ref && await (await fetch(`api/v1/images/${ref.sha256}`)).blob()];
-  try { await lay(Object.fromEntries(await Promise.all(Object.entries({ picture, colour, mask }).map(load)))); } catch { toast({ message: t('canvas_gone') }, 'error'); }
+  const seen = layer();
+  if (values.mode in MODES) choose({ mode: values.mode });
+  if (values.image || paper.doc && (values.colour || values.mask)) arrivals().then(({ bring }) => bring(values, seen, keeper)).then(lay).catch(complain);
 }
 
 function sizeOfPicture() {
@@ -170,8 +172,8 @@ function onStroke({ box, erase }) {
   view.draw();
 }
 
-function hover(spot, scale) {
-  const seen = spot && paper.doc && layer() && ['brush', 'erase'].includes(chosen.tool) && !view.held, size = Math.max(3, chosen.size * scale);
+function hover(spot = ring) {
+  const { scale } = view, seen = (ring = spot) && paper.doc && layer() && ['brush', 'erase'].includes(chosen.tool) && !view.held, size = Math.max(3, chosen.size * scale);
   parts.ring.hidden = !seen;
   if (seen) Object.assign(parts.ring.style, { width: `${size}px`, height: `${size}px`, transform: `translate(${spot[0] - size / 2}px, ${spot[1] - size / 2}px)` });
 }
@@ -185,9 +187,9 @@ function click(tool, [x, y]) {
 }
 
 function shape(spots, erase) {
-  const path = new Path2D(), [xs, ys] = [0, 1].map((axis) => spots.map((spot) => spot[axis])), x = Math.min(...xs) - 1, y = Math.min(...ys) - 1;
+  const path = new Path2D();
   spots.forEach((spot) => path.lineTo(...spot));
-  paper.edit(layer(), [x, y, Math.max(...xs) - x + 1, Math.max(...ys) - y + 1], (context) => {
+  paper.edit(layer(), spots.map(([x, y]) => [x - 1, y - 1, 2, 2]).reduce(around), (context) => {
     context.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
     context.globalAlpha = chosen.opacity / 100;
     context.fillStyle = ink();
@@ -212,22 +214,20 @@ function extend(wanted) {
   toast({ message: t('canvas_extended', { width, height }), action: { label: t('undo'), act: () => paper.undo() } });
 }
 
+// What undo and redo change is seen, in another mode too.
+async function follow(turn) {
+  const part = await turn;
+  if (part && part !== layer()) choose({ mode: part === 'mask' ? 'inpaint' : 'sketch' });
+}
+
 const resize = (by) => choose({ size: Math.min(512, Math.max(1, Math.round(by > 0 ? Math.max(chosen.size + 1, chosen.size * 1.15) : Math.min(chosen.size - 1, chosen.size / 1.15)))) });
 
 function blank() {
   const context = surface(say('width'), say('height'));
-  context.fillStyle = '#fff';
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+  cover(context, '#fff');
   paper.open(context.canvas, null);
   choose({ mode: 'sketch', tool: 'brush' });
   view.fit();
-}
-
-async function loadMask(file) {
-  const mask = await decode(file).catch(() => complain(new Error(t('canvas_unreadable')))), size = ({ width, height }) => `${width}×${height}`;
-  if (!mask) return;
-  if (size(mask) !== size(paper)) toast({ message: t('canvas_mask_stretched', { from: size(mask), to: size(paper) }) });
-  paper.takeMask(mask);
 }
 
 // ---- keys, clipboard, drop
@@ -251,9 +251,10 @@ function onKey(event) {
   act();
 }
 
-function actOf({ key: name, ctrlKey, metaKey, shiftKey, target }) {
-  const key = name.toLowerCase(), chord = ctrlKey || metaKey ? `ctrl+${shiftKey ? 'shift+' : ''}${key}` : key;
-  if (key === 'escape') return parts.all.classList.contains('full') ? () => full(false) : null;
+function actOf(event) {
+  const { ctrlKey, metaKey, shiftKey, target } = event, key = keyOf(event), chord = ctrlKey || metaKey ? `ctrl+${shiftKey ? 'shift+' : ''}${key}` : key;
+  if (key === 'escape') return view.gesture ? () => { view.end(false); redraw(); } : parts.all.classList.contains('full') ? () => full(false) : null;
+  if (chosen.mode === 'batch') return null;
   if (key === ' ' && target.closest?.('button')) return null; // the button's own
   const face = byId(`canvas_${BUTTONS.find(([, , keys]) => keys?.includes(chord))?.[0]}`);
   if (face) return face.hidden || face.disabled ? null : () => face.click();
@@ -261,9 +262,8 @@ function actOf({ key: name, ctrlKey, metaKey, shiftKey, target }) {
 }
 
 function onPaste(event) {
-  const file = [...event.clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
-  const words = event.clipboardData?.types.includes('text/plain') && event.target.closest?.('textarea, input');
-  if (busy() || !file || words) return;
+  const file = !busy() && pastedPicture(event);
+  if (!file) return;
   event.preventDefault();
   openPicture(file);
 }
@@ -296,10 +296,10 @@ function build() {
     percent: h('button', { type: 'button', class: 'percent', title: t('canvas_actual'), onclick: () => view.zoom(1 / view.scale) }),
     colour: h('input', { type: 'color', id: 'canvas_colour', 'aria-label': t('canvas_colour'), title: t('canvas_colour'), oninput: ({ target }) => choose({ colour: target.value }) }),
     sides: SIDES.map((side) => h('input', { type: 'number', min: 0, max: SIDE, step: 8, value: 0, 'aria-label': t(`canvas_${side}`) })),
-    file: chooser('img2img_image_file', 'canvas_open', (file) => openPicture(file)), maskFile: chooser('img_inpaint_mask_file', 'canvas_load_mask', loadMask),
+    file: chooser('img2img_image_file', 'canvas_open', openPicture), maskFile: chooser('img_inpaint_mask_file', 'canvas_load_mask', (file) => arrivals().then(({ bringMask }) => bringMask(file, paper)).catch(complain)),
     canvas: h('canvas'), ring: h('div', { class: 'ring', hidden: true }), status: h('p', { class: 'status', role: 'status' }), batch: mountBatch(),
     invite: h('div', { class: 'invite' }, icon('picture'), h('strong', { text: t('canvas_invite') }), h('p', { text: t('canvas_invite_text') }), h('div', { class: 'row' }, wordy('open', () => parts.file.click()), wordy('blank', blank))),
-    masks: box(wordy('invert', () => paper.invert()), wordy('grow', () => paper.grow(4)), wordy('shrink', () => paper.grow(-4)), wordy('load_mask', () => parts.maskFile.click()), wordy('clear_mask', () => paper.clear('mask')), check('blur')),
+    masks: box(wordy('invert', () => paper.invert()), wordy('grow', () => paper.grow(4)), wordy('shrink', () => paper.grow(-4)), wordy('load_mask', () => parts.maskFile.click()), wordy('clear_mask', () => paper.clear()), check('blur')),
   };
   parts.strokes = box(parts.colour, ...Object.keys(RANGES).map(knob), check('pressure'));
   parts.frames = box(...SIDES.map((side, index) => h('label', { class: 'side' }, h('span', { text: t(`canvas_${side}`) }), parts.sides[index])), wordy('extend', () => extend(parts.sides.map((side) => Number(side.value)))));
@@ -344,5 +344,6 @@ function draw() {
 function status() {
   const { doc, width, height } = paper, hint = t(`mode_${chosen.mode}_hint`);
   parts.percent.textContent = doc ? `${Math.round(view.scale * 100)} %` : '';
+  hover();
   parts.status.textContent = doc ? `${width} × ${height} → ${result().join(' × ')} · ${hint}` : hint;
 }

@@ -1,16 +1,12 @@
 // Batch: many pictures with the form's values, uploaded (one job each) or in a folder of the server (one job). What A1111 calls "Append png info" takes
-// what a picture says of itself.
+// what a picture says of itself. The work itself is in `batch_run.js`, fetched when Generate is pressed.
 
-import { post } from './api.js';
 import { keptSource, mountFolders, source } from './batch_folders.js';
 import { button, byId, h, icon } from './dom.js';
-import { now } from './forms.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
-const { easel } = window;
 const PROPS = { prompt: 'prompt', negative_prompt: 'negative_prompt', seed: 'seed', cfg_scale: 'cfg_scale', sampler: 'sampler', steps: 'steps', checkpoint: 'checkpoint' };
-const AT_ONCE = 4; // uploads
 
 const files = { pictures: [], masks: [] };
 const SOURCES = { upload: 'img2img_batch_upload_tab', folder: 'img2img_batch_from_dir_tab' }; // A1111's ids
@@ -67,43 +63,14 @@ function draw() {
 
 const wanted = () => [...parts.props.querySelectorAll('[data-prop]')].filter((box) => box.checked).map((box) => box.dataset.prop);
 
-// The form's values as a request; what belongs to a script goes under `ext`.
-function requestOf(values) {
-  const fields = Object.fromEntries(Object.entries(values).filter(([path]) => !path.includes('.'))), prefix = `ext.${values.script}.`;
-  const own = Object.entries(values).filter(([path]) => values.script && path.startsWith(prefix)).map(([path, value]) => [path.slice(prefix.length), value]);
-  return { ...fields, kind: 'img2img', ...(values.script ? { ext: { [values.script]: Object.fromEntries(own) } } : {}) };
-}
-
-async function told(picture, request) {
-  if (!parts.info.checked) return {};
-  const { values } = await post('png-info', picture);
-  const found = Object.fromEntries(wanted().filter((name) => name in values).map((name) => [name, values[name]]));
-  if ('prompt' in found && values.styles) found.styles = [...request.styles || [], ...values.styles]; // they were taken out of the prompts
-  for (const name of ['prompt', 'negative_prompt']) if (found[name] && request[name]) found[name] = `${request[name]} ${found[name]}`; // appended, as in A1111
-  return found;
-}
-
 async function run() {
   if (working) return;
   if (!files.pictures.length) return void toast({ message: t('batch_pictures_none') }, 'error');
   if (files.masks.length > 1 && files.pictures.some((picture) => !maskOf(picture))) return void toast({ message: t('batch_no_mask', { name: files.pictures.find((picture) => !maskOf(picture)).name }) }, 'error');
   working = true;
   try {
-    const values = await now('img2img'), uploads = new Map(), waiting = [...files.pictures];
-    const up = (file) => { if (!uploads.has(file)) uploads.set(file, post('images', file)); return uploads.get(file); };
-    let queued = 0;
-    while (waiting.length) { // in their order, some uploads ahead
-      waiting.slice(0, AT_ONCE).forEach((file) => up(file).catch(() => {}));
-      const picture = waiting.shift(), mask = maskOf(picture), request = requestOf(values);
-      const body = { ...request, ...await told(picture, request), mode: mask ? 'inpaint_upload' : 'img2img', image: await up(picture), mask: mask && await up(mask), colour: null };
-      const answer = await post('jobs', body);
-      if (!queued++) easel.answered(answer, 'img2img');
-      parts.status.textContent = t('batch_queued', { n: queued, m: files.pictures.length });
-    }
-    toast({ message: t('batch_queued', { n: queued, m: files.pictures.length }) });
-  } catch (error) {
-    if (error.info) easel.answered({ errors: [error.info] }, 'img2img');
-    else toast({ message: String(error) }, 'error');
+    const { queueAll } = await import('./batch_run.js'), rest = await queueAll(files.pictures, maskOf, parts.info.checked && wanted(), (text) => { parts.status.textContent = text; });
+    if (rest.length) { files.pictures = rest; draw(); }
   } finally { working = false; }
 }
 
@@ -114,12 +81,7 @@ async function runFolder() {
   if (!folders.input_dir) return void parts.folders.show({ field: 'batch.input_dir', message: t('batch_no_folder') });
   working = true;
   try {
-    const batch = { ...folders, use_png_info: parts.info.checked, png_info_props: wanted() };
-    const request = { ...requestOf(await now('img2img')), mode: 'img2img', image: null, mask: null, colour: null, batch };
-    easel.answered(await post('jobs', request), 'img2img');
-  } catch (error) {
-    const told = error.info?.errors || [error.info || { message: String(error) }], ours = (one) => one.field?.startsWith('batch.');
-    easel.answered({ errors: told.filter((one) => !ours(one)) }, 'img2img');
-    told.filter(ours).forEach(parts.folders.show);
+    const { queueFolder } = await import('./batch_run.js');
+    (await queueFolder({ ...folders, use_png_info: parts.info.checked, png_info_props: wanted() })).forEach(parts.folders.show);
   } finally { working = false; }
 }

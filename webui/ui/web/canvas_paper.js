@@ -24,6 +24,13 @@ export const around = (a, b) => {
   return [x, y, Math.max(a[0] + a[2], b[0] + b[2]) - x, Math.max(a[1] + a[3], b[1] + b[3]) - y];
 };
 
+// All of a surface in one colour; 'xor' swaps what is covered and what is not.
+export function cover(context, colour, how = 'source-over') {
+  context.globalCompositeOperation = how;
+  context.fillStyle = colour;
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+}
+
 const packing = (name, bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new name('deflate-raw'))).arrayBuffer();
 
 export class Paper {
@@ -109,31 +116,24 @@ export class Paper {
         this.tell(name);
       }
       this.tell('steps');
+      return step.name;
     }));
   }
 
   // ---- whole layers
 
-  clear(name) { if (this.has(name)) this.edit(name, this.box, (context) => context.clearRect(...this.box)); }
+  mask(paint) { this.edit('mask', this.box, paint); }
 
-  invert() {
-    this.edit('mask', this.box, (context) => {
-      context.globalCompositeOperation = 'xor';
-      context.fillStyle = PLAIN;
-      context.fillRect(...this.box);
-    });
-  }
+  clear() { if (this.has('mask')) this.mask((context) => context.clearRect(...this.box)); }
+
+  invert() { this.mask((context) => cover(context, PLAIN, 'xor')); }
 
   // Moves the mask's edge by so many pixels, outward or (less than 0) inward: everything within that distance of it joins.
   grow(by) {
-    this.edit('mask', this.box, (context) => {
+    this.mask((context) => {
       for (let left = Math.abs(by); left > 0; left -= 4) {
         const reach = Math.min(4, left), before = copyOf(context.canvas, this.width, this.height);
-        if (by < 0) { // the outside grows
-          before.globalCompositeOperation = 'xor';
-          before.fillStyle = PLAIN;
-          before.fillRect(...this.box);
-        }
+        if (by < 0) cover(before, PLAIN, 'xor'); // the outside grows
         context.globalCompositeOperation = by < 0 ? 'destination-out' : 'source-over';
         for (let turn = 0; turn < 16; turn++) context.drawImage(before.canvas, Math.round(Math.cos(turn * Math.PI / 8) * reach), Math.round(Math.sin(turn * Math.PI / 8) * reach));
       }
@@ -141,10 +141,7 @@ export class Paper {
   }
 
   // A picture as the mask: what is bright in it, or where it has transparency what is opaque, stretched over the sheet.
-  takeMask(picture) {
-    const data = this.maskOf(picture);
-    this.edit('mask', this.box, (context) => context.putImageData(data, 0, 0));
-  }
+  takeMask(picture) { this.mask((context) => context.putImageData(this.maskOf(picture), 0, 0)); }
 
   maskOf(picture) {
     const context = surface(this.width, this.height);
@@ -164,16 +161,17 @@ export class Paper {
     const { picture, layers } = this.doc, width = this.width + left + right, height = this.height + top + bottom;
     const wider = (source) => source && copyOf(source, width, height, left, top).canvas;
     const into = (side) => side && side + overlap, mask = surface(width, height);
-    mask.fillStyle = PLAIN;
-    mask.fillRect(0, 0, width, height);
+    cover(mask, PLAIN);
     mask.clearRect(into(left), into(top), width - into(left) - into(right), height - into(top) - into(bottom));
     if (layers.mask) mask.drawImage(layers.mask.canvas, left, top);
     this.open(wider(picture), null, { colour: wider(layers.colour?.canvas), mask: mask.canvas });
   }
 
+  copy() { return copyOf(this.doc.picture, this.width, this.height); }
+
   // Picture and colour as one sees them.
   visible() {
-    const context = copyOf(this.doc.picture, this.width, this.height);
+    const context = this.copy();
     if (this.has('colour')) context.drawImage(this.layer('colour').canvas, 0, 0);
     return context;
   }
@@ -206,9 +204,7 @@ export class Paper {
     if (!bounds) return;
     const [left, top, wide, high] = bounds, form = surface(wide, high);
     form.putImageData(new ImageData(new Uint8ClampedArray(found.buffer), width), -left, -top);
-    form.globalCompositeOperation = 'source-in';
-    form.fillStyle = colour;
-    form.fillRect(0, 0, wide, high);
+    cover(form, colour, 'source-in');
     this.edit(name, bounds, (context) => {
       context.globalAlpha = opacity;
       context.drawImage(form.canvas, left, top);
@@ -235,12 +231,17 @@ export class Paper {
     return right < 0 ? null : this.clip([left / by, top / by, (right - left + 1) / by, (bottom - top + 1) / by]);
   }
 
-  // The file of a part: the picture's own, or a PNG; null for a layer with nothing on it.
+  // A part at once: the picture's own file if it has one, else pixels; null for a layer with nothing on it.
+  raw(name) {
+    if (name === 'picture') return this.doc && (this.doc.blob ?? this.copy().getImageData(...this.box));
+    return this.extent(name, Infinity) && this.layer(name).getImageData(...this.box);
+  }
+
+  // The file of a part: the picture's own, or a PNG; null as above.
   async file(name) {
     await this.busy;
-    const { doc } = this;
-    if (!doc) return null;
-    if (name === 'picture') return (doc.blob ??= await new Promise((done) => copyOf(doc.picture, doc.width, doc.height).canvas.toBlob(done, 'image/png')));
-    return this.extent(name, Infinity) && encodePng(this.layer(name).getImageData(...this.box).data, doc.width, doc.height, name === 'mask');
+    const { doc } = this, pixels = name !== 'picture' && this.raw(name);
+    if (name === 'picture') return doc && (doc.blob ??= await new Promise((done) => this.copy().canvas.toBlob(done, 'image/png')));
+    return pixels && encodePng(pixels, name === 'mask');
   }
 }

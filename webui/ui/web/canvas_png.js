@@ -13,8 +13,8 @@ function chunk(name, data) {
   return bytes;
 }
 
-// `pixels`: RGBA of an ImageData. `grey`: how opaque each pixel is, as grey. Every row as its difference to the one above.
-export async function encodePng(pixels, width, height, grey) {
+// Of an ImageData. `grey`: how opaque each pixel is, as grey. Every row as its difference to the one above.
+export async function encodePng({ data: pixels, width, height }, grey) {
   const parts = grey ? 1 : 4, row = width * parts, lines = new Uint8Array((row + 1) * height), take = grey ? 4 : 1, from = grey ? 3 : 0;
   for (let y = 0, to = 0; y < height; y++) {
     lines[to++] = 2;

@@ -1,33 +1,60 @@
-// Where the sheet goes: into the browser's own database, so that a reload brings everything back, and into the server's store, each file once.
+// Where the sheet goes: into the browser's own database, so that a reload brings everything back, and into the server's store, each file once. Each tab of the
+// browser has a sheet of its own; a new one begins with a copy of what was worked on last.
 
 import { call } from './api.js';
+import { encodePng } from './canvas_png.js';
+import { t } from './words.js';
 
 const PARTS = ['picture', 'colour', 'mask'];
+const KEPT = 12; // sheets; older ones go
+const NAME = 'easel.sheet';
 
+let base = null; // the database, once it is open
 const database = new Promise((resolve) => {
   const request = indexedDB.open('easel', 1);
   request.onupgradeneeded = () => request.result.createObjectStore('canvas');
-  request.onsuccess = () => resolve(request.result);
+  request.onsuccess = () => resolve(base = request.result);
   request.onerror = () => resolve(null); // forbidden: the page works without it
 });
 
-async function stored(mode, act) {
-  const open = await database;
-  if (!open) return undefined;
-  return new Promise((resolve) => {
-    const transaction = open.transaction('canvas', mode), request = act(transaction.objectStore('canvas'));
-    transaction.oncomplete = () => resolve(request.result);
-    transaction.onerror = transaction.onabort = () => resolve(undefined); // full: what is on the page stays there
-  });
+// Resolves to what `act(store)` asked for; undefined when it failed: what is on the page stays there.
+const within = (mode, act) => new Promise((resolve) => {
+  const transaction = base.transaction('canvas', mode), request = act(transaction.objectStore('canvas'));
+  transaction.oncomplete = () => resolve(request.result ?? null);
+  transaction.onerror = transaction.onabort = () => resolve(undefined);
+  transaction.commit();
+});
+const stored = async (mode, act) => (await database ? within(mode, act) : undefined);
+
+// The pixels of a file.
+export const decode = (blob) => createImageBitmap(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
+
+// What a tab remembers over a reload; a new one takes it from the tab that was used last.
+export const recall = (key) => { try { return JSON.parse(sessionStorage.getItem(key) ?? localStorage.getItem(key)); } catch { return null; } };
+export function remember(key, value) {
+  try { for (const place of [sessionStorage, localStorage]) place.setItem(key, JSON.stringify(value)); } catch { /* the page works without it */ }
 }
 
-export const decode = (blob) => createImageBitmap(blob);
+// Whether this tab alone has the name of a sheet from now on. Plain http has no Web Locks: there a tab trusts what it remembers itself.
+const claim = (name) => new Promise((resolve) => {
+  if (!navigator.locks) return resolve(NAME in sessionStorage);
+  navigator.locks.request(name, { ifAvailable: true }, (lock) => { resolve(Boolean(lock)); return lock && new Promise(() => {}); });
+});
+
+// `before`: the sheet to begin with; `name`: where this tab writes.
+async function ownName(prefix) {
+  const before = recall(NAME), name = before && await claim(before) ? before : `${prefix}/${Date.now()}-${Math.random()}`;
+  if (name !== before) await claim(name);
+  remember(NAME, name);
+  return { before, name };
+}
 
 export class Keeper {
-  // `file(part)` gives what a part is now as a blob, or null. `key` names the sheet in the database.
-  constructor(key, file) {
-    Object.assign(this, { key, file, versions: {}, files: {}, refs: {}, timer: 0, pending: Promise.resolve(), sent: 0 });
-    addEventListener('pagehide', () => this.save());
+  // `file(part)` gives (a promise of) what a part is now as a blob, or null; `raw(part)` the same at once, a layer as its pixels.
+  constructor(prefix, file, raw) {
+    Object.assign(this, { file, raw, versions: {}, files: {}, refs: {}, timer: 0, sent: 0 });
+    this.named = this.pending = ownName(prefix).then((found) => { this.name = found.name; return found; });
+    document.addEventListener('easel:lost', () => { this.refs = {}; }); // on the server: all goes up again
     document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') this.save(); });
   }
 
@@ -42,27 +69,51 @@ export class Keeper {
   // The file of a part, made once for each version.
   async blob(part) {
     const version = this.versions[part] || 0;
-    if (this.files[part]?.version !== version) this.files[part] = { version, blob: this.file(part) };
+    if (this.files[part]?.version !== version) {
+      const entry = this.files[part] = { version, blob: this.file(part) };
+      entry.blob.then((made) => { entry.made = made; }, () => {});
+    }
     return this.files[part].blob;
   }
+
+  isIn(versions) { return PARTS.every((part) => this.versions[part] === versions?.[part]); }
 
   save() {
     clearTimeout(this.timer);
     const wanted = { ...this.versions };
-    if (PARTS.every((part) => wanted[part] === this.saved?.[part])) return this.pending;
+    if (this.isIn(this.saved)) return this.pending;
     this.saved = wanted;
     return (this.pending = this.pending.then(async () => {
       const values = Object.fromEntries(await Promise.all(PARTS.map(async (part) => [part, await this.blob(part)])));
-      await stored('readwrite', (store) => store.put(values, this.key));
+      if (await stored('readwrite', (store) => store.put({ ...values, at: Date.now() }, this.name)) !== undefined) this.written = wanted;
     }));
   }
 
-  load() { return stored('readonly', (store) => store.get(this.key)); }
+  // The page goes, and nothing is waited for any more: what has no file yet is written as its pixels.
+  leave() {
+    if (!base || !this.name || this.isIn(this.written)) return;
+    const now = (part) => (this.files[part]?.version === (this.versions[part] || 0) ? this.files[part].made : undefined) ?? this.raw(part);
+    within('readwrite', (store) => store.put({ ...Object.fromEntries(PARTS.map((part) => [part, now(part)])), at: Date.now() }, this.name));
+  }
 
-  // What was loaded lies on the sheet: nothing of it is to be written again.
+  // What was on this tab's sheet, or on the one that was used last, as files; undefined when there is none.
+  async load() {
+    const { before } = await this.named, names = await stored('readonly', (store) => store.getAllKeys()), sheets = names && await stored('readonly', (store) => store.getAll());
+    if (!sheets?.length) return undefined;
+    const all = names.map((name, index) => ({ name, ...sheets[index] })).sort((a, b) => (b.at || 0) - (a.at || 0));
+    const old = all.slice(KEPT).filter(({ name }) => name !== before);
+    if (old.length) stored('readwrite', (store) => old.map(({ name }) => store.delete(name)).at(-1));
+    const found = all.find(({ name }) => name === before) ?? all[0];
+    this.own = found.name === this.name;
+    const whole = async (part) => (found[part] instanceof ImageData ? encodePng(found[part], part === 'mask') : found[part] ?? null);
+    return Object.fromEntries(await Promise.all(PARTS.map(async (part) => [part, await whole(part)])));
+  }
+
+  // What was loaded lies on the sheet: no file of it is to be made again, and nothing written unless it came from another tab.
   took(files) {
-    for (const part of PARTS) this.files[part] = { version: this.versions[part], blob: files[part] };
-    this.saved = { ...this.versions };
+    for (const part of PARTS) this.files[part] = { version: this.versions[part], blob: files[part], made: files[part] };
+    if (this.own) this.saved = this.written = { ...this.versions };
+    this.save();
   }
 
   // What the request says of a part: an ImageRef, or null. The file goes up once.

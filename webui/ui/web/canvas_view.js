@@ -45,6 +45,16 @@ function stamp(radius, softness, colour) {
   return last.canvas;
 }
 
+// Paints only inside a box.
+function within(context, box, paint) {
+  context.save();
+  context.beginPath();
+  context.rect(...box);
+  context.clip();
+  paint();
+  context.restore();
+}
+
 const rectangle = ([x, y, width, height]) => [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
 
 export class View {
@@ -107,6 +117,7 @@ export class View {
     const by = this.scale * this.ratio;
     target.setTransform(by, 0, 0, by, this.x * this.ratio, this.y * this.ratio);
     target.imageSmoothingEnabled = by < 3;
+    return target;
   }
 
   // ---- drawing; `box` is a part of the sheet, without one everything is drawn
@@ -125,62 +136,51 @@ export class View {
     const { context, paper, ratio, canvas } = this, by = this.scale * ratio, look = this.look();
     if (!canvas.width || !this.over) return;
     const part = box ? [box[0] * by + this.x * ratio - 2, box[1] * by + this.y * ratio - 2, box[2] * by + 4, box[3] * by + 4].map(Math.round) : [0, 0, canvas.width, canvas.height];
-    context.save();
-    context.beginPath();
-    context.rect(...part);
-    context.clip();
-    context.clearRect(...part);
-    if (paper.doc) {
+    if (!box && this.gesture?.points) drawStroke(this.place(this.wipe()), this.gesture); // the view is another one
+    within(context, part, () => {
+      context.clearRect(...part);
+      if (!paper.doc) return;
       context.imageSmoothingQuality = this.coarse || this.gesture ? 'low' : 'medium';
       this.paintGround(part, by);
       this.place(context);
       context.drawImage(paper.doc.picture, 0, 0);
       if (look.layer) this.paintLayer(look, part);
       this.paintFrame(look);
-    }
-    context.restore();
+    });
   }
 
   // Chequers under what is transparent.
   paintGround(part, by) {
     const { context, ratio, paper } = this, side = CHECK * ratio, edges = [this.x, this.y].map((edge) => Math.ceil(edge * ratio)); // not a half pixel beyond the edge
-    context.save();
-    context.beginPath();
-    context.rect(...edges, Math.floor(this.x * ratio + paper.width * by) - edges[0], Math.floor(this.y * ratio + paper.height * by) - edges[1]);
-    context.clip();
-    context.fillStyle = '#fff';
-    context.fillRect(...part);
-    if (!this.opaque) context.fillStyle = this.pattern('ground', side * 2, (tile) => { tile.fillStyle = '#d9d9d9'; tile.fillRect(0, 0, side, side); tile.fillRect(side, side, side, side); });
-    context.fillRect(...part);
-    context.restore();
+    within(context, [...edges, Math.floor(this.x * ratio + paper.width * by) - edges[0], Math.floor(this.y * ratio + paper.height * by) - edges[1]], () => {
+      context.fillStyle = '#fff';
+      context.fillRect(...part);
+      if (!this.opaque) context.fillStyle = this.pattern('ground', side * 2, (tile) => { tile.fillStyle = '#d9d9d9'; tile.fillRect(0, 0, side, side); tile.fillRect(side, side, side, side); });
+      context.fillRect(...part);
+    });
   }
 
   paintLayer({ layer, blur, tint }, part) {
     const { paper, over, gesture, context } = this, made = gesture?.points;
     if (!paper.has(layer) && !made) return;
-    over.save();
-    over.setTransform(1, 0, 0, 1, 0, 0);
-    over.clearRect(...part);
-    over.beginPath();
-    over.rect(...part);
-    over.clip();
-    if (paper.has(layer)) {
-      this.place(over);
-      if (layer === 'mask' && blur) over.filter = `blur(${blur * this.scale * this.ratio}px)`;
-      over.drawImage(paper.layer(layer).canvas, 0, 0);
-      over.filter = 'none';
-    }
-    over.setTransform(1, 0, 0, 1, 0, 0);
-    if (made) this.lay(over, this.live, gesture);
-    if (layer === 'mask') {
+    within(over, part, () => {
+      over.clearRect(...part);
+      if (paper.has(layer)) {
+        this.place(over);
+        if (layer === 'mask' && blur) over.filter = `blur(${blur * this.scale * this.ratio}px)`;
+        over.drawImage(paper.layer(layer).canvas, 0, 0);
+        over.filter = 'none';
+      }
+      over.resetTransform();
+      if (made) this.lay(over, this.live, gesture);
+      if (layer !== 'mask') return;
       over.globalAlpha = 1;
       over.globalCompositeOperation = 'source-in';
       over.fillStyle = this.stripes(tint);
       over.fillRect(...part);
-    }
-    over.restore();
+    });
     context.save();
-    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.resetTransform();
     context.globalAlpha = layer === 'mask' ? 0.62 : 1;
     context.drawImage(over.canvas, 0, 0);
     context.restore();
@@ -261,7 +261,7 @@ export class View {
   }
 
   move(event) {
-    this.on.hover(this.at(event), this.scale);
+    this.on.hover(this.at(event));
     const before = this.pointers.get(event.pointerId), here = this.at(event);
     if (!before) return;
     this.pointers.set(event.pointerId, here);
@@ -273,16 +273,29 @@ export class View {
     const { gesture } = this;
     if (gesture?.fingers && this.pointers.size) return void (this.gesture = this.panning()); // the finger that is left
     if (this.pointers.size) return;
-    this.stop();
-    if (event.type === 'pointerup') gesture?.end?.();
+    this.end(event.type === 'pointerup');
     this.draw();
   }
 
   // Nothing is being made any more.
   stop() {
     this.gesture = null;
-    this.live?.setTransform(1, 0, 0, 1, 0, 0);
+    this.wipe();
+  }
+
+  wipe() {
+    this.live?.resetTransform();
     this.live?.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    return this.live;
+  }
+
+  // What is being made ends here and counts (`keep`), or is dropped.
+  end(keep) {
+    const { gesture } = this;
+    this.pointers.clear();
+    this.stop();
+    if (keep) gesture?.end?.();
+    else if (gesture?.sides) this.on.pulled([0, 0, 0, 0]);
   }
 
   panning() { return { move: (spot, event, way) => this.pan(...way) }; }
@@ -333,8 +346,7 @@ export class View {
     const gesture = { layer, erase, softness, opacity, colour, points: [], box: null };
     const add = ([x, y], { pressure }) => gesture.points.push([x, y, Math.max(0.5, size / 2 * (pressed ? Math.max(0.05, pressure) : 1))]);
     const show = (from) => { // the new part, at the screen's size
-      this.place(this.live);
-      const box = drawStroke(this.live, gesture, from);
+      const box = drawStroke(this.place(this.live), gesture, from);
       gesture.box = around(gesture.box, box);
       this.draw(box);
       this.on.stroke(gesture);

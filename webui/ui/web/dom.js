@@ -53,6 +53,9 @@ export function setRange(range, value) {
   range.style.setProperty('--at', (range.value - range.min) / (range.max - range.min) * 100);
 }
 
+// The key that was pressed; of a keyboard with other letters (я) the one that is there on a Latin one (z).
+export const keyOf = ({ key, code }) => (key > '~' && key.length === 1 && code.startsWith('Key') ? code.slice(3) : key).toLowerCase();
+
 export const byId = (id) => document.getElementById(id);
 
 // Puts an element's text on the clipboard; plain http (--listen) has no clipboard object.

@@ -36,10 +36,17 @@ export function mountTab(tab) {
 
 // ---- Generate's answer
 
+let again = false; // a picture that the server has lost goes up again, once
+
 function answered(answer, tab) {
   document.querySelectorAll('.has-error').forEach(clearError);
   if (!answer) return;
+  again = !again && Boolean(answer.errors?.some(({ type, field }) => type === 'LostPictureError' && ['image', 'colour', 'mask'].includes(field)));
   if (answer.id) { follow(); select(null); return; }
+  if (again) {
+    document.dispatchEvent(new Event('easel:lost'));
+    return void byId(`${tab}_generate`).click();
+  }
   const first = answer.errors.map((error) => showError(error, tab)).find(Boolean);
   first?.focus();
 }

@@ -1,7 +1,7 @@
 // The forms of the page, one for each tab that makes pictures: what their fields are called, reading and filling them through Gradio, one undo for all.
 // Knows field paths, no field by name.
 
-import { byId } from './dom.js';
+import { byId, keyOf } from './dom.js';
 
 const { easel, easelPage: page } = window;
 const KEPT = 30;
@@ -75,7 +75,7 @@ export const undo = () => step(done, undone);
 // Ctrl+Z belongs to a text box as long as it holds something that was typed since; then it is ours.
 function onKey(event) {
   if (!(event.ctrlKey || event.metaKey) || event.altKey || event.defaultPrevented || document.querySelector('dialog[open]')) return;
-  const key = event.key.toLowerCase(), back = key === 'z' && !event.shiftKey, again = key === 'y' || (key === 'z' && event.shiftKey);
+  const key = keyOf(event), back = key === 'z' && !event.shiftKey, again = key === 'y' || (key === 'z' && event.shiftKey);
   if (!(back && done.length) && !(again && undone.length)) return;
   const box = event.target.closest('textarea, input:not([type=range], [type=checkbox])'), tab = current();
   const path = box && Object.keys(forms[tab]).find((name) => fieldOf(tab, name)?.contains(box)), last = filled[tab]?.[path];

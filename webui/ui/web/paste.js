@@ -49,10 +49,15 @@ function takeFile(file) {
   else pasteFrom(post('png-info', file), { blob: file });
 }
 
+// The picture that is pasted, if not the words beside it are meant: an office program gives both.
+export function pastedPicture({ clipboardData, target }) {
+  const words = clipboardData?.types.includes('text/plain') && target.closest?.('textarea, input');
+  return !words && [...clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
+}
+
 function onPaste(event) {
-  const file = [...event.clipboardData?.files || []].find((item) => item.type.startsWith('image/'));
-  const words = event.clipboardData?.types.includes('text/plain') && event.target.closest?.('textarea, input'); // an office program gives both
-  if (!file || words || event.defaultPrevented || document.querySelector('dialog[open]')) return;
+  const file = pastedPicture(event);
+  if (!file || event.defaultPrevented || document.querySelector('dialog[open]')) return;
   event.preventDefault();
   takeFile(file);
 }

@@ -1,6 +1,7 @@
 // A picture that is sent to the canvas, and what it says of itself to the form beside it. Fetched when something is sent.
 
 import { get } from './api.js';
+import { decode } from './canvas_store.js';
 import { change, now, undo } from './forms.js';
 import { compare, hasValues, pasteFrom, valuesOf } from './paste.js';
 import { openTab } from './send.js';
@@ -10,17 +11,43 @@ import { t } from './words.js';
 const TAB = 'img2img';
 const inCells = (side) => Math.min(Math.max(Math.round(side / 8) * 8, 64), 2048);
 
+// What was said of a picture that img2img made names the picture it began with too. Here it is itself what one begins with.
+const ofForm = ({ values: { mode, image, colour, mask, depth, ...values }, ...metadata }) => ({ ...metadata, values });
+
 // One click: the picture lies on the canvas; what was there comes back with its undo. Its parameters come along where nothing is written yet, and are offered elsewhere.
 export async function send({ blob, url, id, metadata }, mode, canvas) {
   try {
     const picture = blob || await (await fetch(url)).blob();
     await openTab(TAB);
-    const { openPicture } = await canvas;
-    await openPicture(picture, mode);
-    const about = metadata ? Promise.resolve(metadata) : id ? get(`pictures/${id}/info`) : null, form = await now(TAB);
-    if (about && !form.prompt && !form.negative_prompt && await takeAll(await about, form)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: undo } });
+    const { openPicture } = await canvas, paper = await openPicture(picture, mode), step = paper?.done.at(-1);
+    if (!paper) return; // the canvas has said why
+    const about = metadata ? Promise.resolve(metadata).then(ofForm) : id ? get(`pictures/${id}/info`).then(ofForm) : null, form = await now(TAB);
+    const back = async () => {
+      await undo();
+      if (step && paper.done.at(-1) === step) paper.undo(); // nothing was painted on it since
+    };
+    if (about && !form.prompt && !form.negative_prompt && await takeAll(await about, form)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: back } });
     toast({ message: t('sent_img2img'), action: about && { label: t('send_parameters'), act: () => pasteFrom(about, { blob: picture, tab: TAB }) } });
   } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
+}
+
+// The parts that a form's values name, as files: of the picture that they name, or over the one that is there; a layer that they do not speak of is kept
+// (`seen`: the one that counts now). `keeper` has what is there.
+export async function bring({ image: picture, colour, mask }, seen, keeper) {
+  const load = async ([part, ref]) => {
+    if (!ref) return [part, !picture || ref === undefined && part === seen ? await keeper.blob(part) : null];
+    const answer = await fetch(`api/v1/images/${ref.sha256}`);
+    if (!answer.ok) throw new Error(t('canvas_gone'));
+    return [part, await answer.blob()];
+  };
+  return Object.fromEntries(await Promise.all(Object.entries({ picture, colour, mask }).map(load)));
+}
+
+// A file as the mask, stretched over the sheet.
+export async function bringMask(file, paper) {
+  const mask = await decode(file), size = ({ width, height }) => `${width}×${height}`;
+  if (size(mask) !== size(paper)) toast({ message: t('canvas_mask_stretched', { from: size(mask), to: size(paper) }) });
+  paper.takeMask(mask);
 }
 
 // All that it says, without asking, and the picture's own size; false when it says nothing.
