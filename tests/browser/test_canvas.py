@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Callable
 
-import httpx
 from PIL import Image
 from playwright.sync_api import CDPSession, FilePayload, Page, expect
 
@@ -72,7 +71,7 @@ def sent(page: Page) -> dict:
 
 def picture(server: Server, ref: dict) -> Image.Image:
     """A picture of the server's store."""
-    found = Image.open(io.BytesIO(httpx.get(f"{server.url}/api/v1/images/{ref['sha256']}").raise_for_status().content))
+    found = Image.open(io.BytesIO(server.http.get(f"/api/v1/images/{ref['sha256']}").raise_for_status().content))
     assert found.size == (ref["width"], ref["height"])
     return found
 
@@ -91,7 +90,7 @@ def test_paint_erase_undo_redo_reach_the_server(open_page: Open, server: Server)
     page = open_canvas(open_page())
     content = sent(page)
     assert content["mode"] == "inpaint" and content["mask"] is content["colour"] is None
-    assert httpx.get(f"{server.url}/api/v1/images/{content['image']['sha256']}").content == png()  # the file itself, not a copy
+    assert server.http.get(f"/api/v1/images/{content['image']['sha256']}").content == png()  # the file itself, not a copy
     drag(page, (40, 60), (160, 60))
     assert covered(server, page, (100, 60), (100, 10), (10, 60)) == [255, 0, 0]
     page.click("#canvas_erase")
@@ -192,15 +191,21 @@ def test_fill_lasso_rectangle_and_what_is_done_to_a_mask(open_page: Open, server
 def test_sixty_strokes_can_be_taken_back_and_done_again(open_page: Open, server: Server) -> None:
     page = open_canvas(open_page())
     page.fill(".knob input[type=number] >> nth=0", "3")
-    for number in range(60):
-        drag(page, (4 + 3 * number, 10), (4 + 3 * number, 20))
+    spots = on_screen(page, *((4 + 3 * number, height) for number in range(60) for height in (10, 20)))
+    for begin, end in zip(spots[::2], spots[1::2], strict=True):
+        page.mouse.move(*begin)
+        page.mouse.down()
+        page.mouse.move(*end)
+        page.mouse.up()
     assert inspect(page)["steps"] >= 60
     page.locator(".sheet").focus()
+    page.keyboard.down("Control")
     for _ in range(59):
-        page.keyboard.press("Control+z")
+        page.keyboard.press("z")
     assert covered(server, page, (4, 15), (7, 15)) == [255, 0]
     for _ in range(59):
-        page.keyboard.press("Control+y")
+        page.keyboard.press("y")
+    page.keyboard.up("Control")
     assert covered(server, page, (4, 15), (4 + 3 * 59, 15)) == [255, 255]
 
 

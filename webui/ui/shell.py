@@ -6,6 +6,7 @@ Knows what stands on the page, not what a job is or how it runs: that is the stu
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,10 @@ from typing import Any, Literal, cast
 import gradio as gr
 from fastapi import FastAPI
 from gradio.data_classes import BlocksConfigDict
+from gradio.route_utils import BUILD_PATH_LIB
+from starlette.responses import Response
+from starlette.staticfiles import PathLike, StaticFiles
+from starlette.types import Scope
 
 import webui
 from webui.schema.generation import Txt2Img
@@ -61,10 +66,22 @@ class _Page(gr.Blocks):
         return super().get_config_file() if getattr(self, "head", None) else cast(BlocksConfigDict, {})
 
 
+class _Lasting(StaticFiles):
+    """Gradio's scripts and styles. Their names change with what is in them, so a browser may keep them; Gradio does not say so and sends all of them
+    again for each page."""
+
+    def file_response(self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        """A file, to be kept."""
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        answer.headers["Cache-Control"] = "max-age=31536000, immutable"
+        return answer
+
+
 def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
     """Build the page and serve it at "/". Routes that `app` already has win over it."""
     forms = (txt2img.make_form(studio), img2img.make_form(studio))
     blocks = build(*forms, studio)
+    app.mount("/assets", _Lasting(directory=Path(BUILD_PATH_LIB)))
     gr.mount_gradio_app(
         app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(forms, page), css_paths=[WEB / "easel.css"],
         ssr_mode=False, run_history=False, footer_links=[], show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
