@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 
 from PIL import Image
@@ -288,12 +289,13 @@ def test_a_picture_of_the_gallery_is_sent_and_its_parameters_where_nothing_is_wr
 
 def grown(page: Page, before: int) -> int:
     """The bytes that went up, once there are more than `before` and no more follow."""
-    seen = inspect(page)["sent"]
-    for _ in range(60):
-        page.wait_for_timeout(2000)
-        last, seen = seen, inspect(page)["sent"]
-        if last == seen > before:
+    limit, seen, since = time.monotonic() + 120, before, time.monotonic()
+    while time.monotonic() < limit:
+        if (now := inspect(page)["sent"]) != seen:
+            seen, since = now, time.monotonic()
+        elif seen > before and time.monotonic() > since + 2:  # they go up 1.5 s after the pen rests
             return seen
+        page.wait_for_timeout(100)
     raise AssertionError("nothing went up")
 
 

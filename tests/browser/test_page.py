@@ -230,3 +230,13 @@ def test_styles_are_chosen_from_the_file_and_stay_chosen(open_page: Open, server
     expect(page.get_by_role("option", name="New")).to_be_visible()
     page.goto("about:blank")  # it would still count the tokens of a style that is about to go
     (server.data / "styles.csv").unlink()
+
+
+def test_a_browser_keeps_what_gradio_sends_with_every_page(server: Server) -> None:
+    files = sorted(set(re.findall(r"assets/[\w-]+\.(?:js|css)", server.http.get("/").text)))
+    assert files
+    for name in files:
+        answer = server.http.get(f"/{name}")
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "max-age=31536000, immutable", name
+        assert answer.headers["content-type"].startswith(("text/javascript", "text/css")), name
+    assert server.http.get("/assets/none.js").status_code == 404
