@@ -45,7 +45,7 @@ def open_canvas(page: Page, mode: str = "inpaint", content: bytes | None = None)
 
 def inspect(page: Page) -> dict:
     """Where the sheet is, and what was done."""
-    return page.evaluate("import('/web/canvas.js').then((canvas) => canvas.inspect())")
+    return page.evaluate("import(`/${easelPage.web}/canvas.js`).then((canvas) => canvas.inspect())")
 
 
 def on_screen(page: Page, *spots: Spot) -> list[Spot]:
@@ -67,7 +67,7 @@ def drag(page: Page, *spots: Spot, button: str = "left") -> None:
 
 def sent(page: Page) -> dict:
     """What Generate would send; files that are not on the server yet go there."""
-    return page.evaluate("import('/web/forms.js').then((forms) => forms.now('img2img'))")
+    return page.evaluate("import(`/${easelPage.web}/forms.js`).then((forms) => forms.now('img2img'))")
 
 
 def picture(server: Server, ref: dict) -> Image.Image:
@@ -302,7 +302,7 @@ def grown(page: Page, before: int) -> int:
 def test_what_is_chosen_while_a_picture_is_read_stays_and_the_parts_go_up_by_themselves(open_page: Open) -> None:
     page = open_canvas(open_page(), mode="img2img")
     page.evaluate("""async (bytes) => {
-      const opened = (await import('/web/canvas.js')).openPicture(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));
+      const opened = (await import(`/${easelPage.web}/canvas.js`)).openPicture(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));
       document.getElementById('img2img_inpaint_tab').click();
       await opened;
     }""", list(png(96, 64)))

@@ -24,7 +24,7 @@ FIND = """async () => ({
   caches: await caches.keys(), databases: (await indexedDB.databases()).map(({ name }) => name),
 })"""
 NOTHING = {"local": {}, "session": {}, "cookie": "", "caches": [], "databases": []}
-FETCHED = "performance.getEntriesByType('resource').filter(({ name, transferSize }) => name.includes('/assets/') && transferSize).length"
+FETCHED = "performance.getEntriesByType('resource').filter(({ name, transferSize }) => /\\/(assets|web-\\w+)\\//.test(name) && transferSize).length"
 
 
 def test_a_profile_that_was_used_is_as_a_new_one(profiles: Profiles, server: Server) -> None:

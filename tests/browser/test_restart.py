@@ -41,18 +41,25 @@ def test_without_a_model_the_page_says_where_to_put_one(own_server: Server, guar
 
 
 def test_draft_and_job_survive_a_killed_server(own_server: Server, guarded: Guarded) -> None:
-    guarded.tolerated = ("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY_RESPONSE", "net::")  # what the browser itself says while nobody answers
+    # what the browser itself says while nobody answers
+    guarded.tolerated = ("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY_RESPONSE", "net::", "main.js")
     context = guarded.context()
     page = set_small(visit(context.pages[0], own_server), "written before the crash", steps=150)
     page.fill("#txt2img_seed input", "4711")
     page.fill("#txt2img_batch_count input[type=number]", "50")
     page.click("#txt2img_generate")
     page.wait_for_selector(".stage.live", timeout=60_000)
+    older = context.new_page()  # has scripts that the next server does not have
+    older.route("**/web-*/main.js", lambda route: route.fulfill(status=404) if route.request.method == "HEAD" else route.continue_())
+    for each in (page, visit(older, own_server)):
+        each.evaluate("window.mark = true")
     own_server.stop(signal.SIGKILL)
     expect(page.locator(".notice.away")).to_be_visible()
     page.fill("#txt2img_negative_prompt textarea, #txt2img_neg_prompt textarea", "typed while it was away")
     own_server.start()
     expect(page.locator(".notice.away")).not_to_be_visible(timeout=20_000)
+    older.wait_for_function("!window.mark", timeout=20_000)  # so it was loaded again
+    assert page.evaluate("window.mark")
     page.click("#easel_queue")
     ended = page.locator(".job.ended", has_text="written before the crash")
     expect(ended).to_have_count(1)
