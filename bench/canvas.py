@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from bench.page import app_command, find_chromium, free_port, furnish, open_page, started  # noqa: E402 (run as a file from anywhere)
 from bench.table import Table, run  # noqa: E402
 
-INSPECT = "import('/web/canvas.js').then((canvas) => canvas.inspect())"
+INSPECT = "import(`/${easelPage.web}/canvas.js`).then((canvas) => canvas.inspect())"
 CLICK = """(tab) => new Promise((resolve) => {
   const before = window.easel.answered, start = performance.now();
   window.easel.answered = (answer) => { window.easel.answered = before; resolve(performance.now() - start); };
@@ -91,7 +91,7 @@ def measure_upload(table: Table, browser: Browser, url: str, folder: Path) -> No
         stroke(page, number, 4)
     page.wait_for_timeout(3000)  # up meanwhile, as when a person looks at it
     first = page.evaluate(CLICK, "img2img") / 1000
-    mask = page.evaluate("import('/web/forms.js').then((forms) => forms.now('img2img'))")["mask"]["sha256"]
+    mask = page.evaluate("import(`/${easelPage.web}/forms.js`).then((forms) => forms.now('img2img'))")["mask"]["sha256"]
     with urllib.request.urlopen(f"{url}api/v1/images/{mask}") as answer:
         table.add("100 strokes on 2048²: the mask's upload", len(answer.read()) / 1000, 300, "kB")
     table.add("Generate to job id with them", first, 0.3, "s")

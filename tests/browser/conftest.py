@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.serving import Server, furnish
 
@@ -45,12 +46,6 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def data_folder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
-    """A data folder with that checkpoint, for a test that needs a server of its own."""
-    return furnish(tmp_path / "data", tiny_checkpoint)
-
-
 @pytest.fixture(scope="package")
 def shared_server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
     """The server most tests use, with the model already in memory."""
@@ -67,38 +62,98 @@ def server(shared_server: Server) -> Server:
     return shared_server
 
 
-class Guarded:
-    """Browser contexts whose pages must stay free of console errors and of requests to anywhere but the server."""
+class Profiles:
+    """Browser contexts with a page each that serve one test after the other. Between two of them everything a site can store is forgotten, but the
+    browser keeps its files and its compiled scripts, as a person's does: a page in a new profile takes twice as much CPU time."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self.contexts: list[BrowserContext] = []
+        self.idle: dict[str, list[BrowserContext]] = {}
+
+    @contextmanager
+    def lend(self, guard: Guarded, options: dict[str, object], cold: bool = False) -> Iterator[BrowserContext]:
+        """A profile nobody uses, made with these options, with an empty page; the guard listens."""
+        idle = [] if cold else self.idle.setdefault(repr(sorted(options.items())), [])
+        context = idle.pop() if idle else self._new(options)
+        for event, listener in guard.listeners:
+            context.on(event, listener)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        yield context
+        page, *others = context.pages or [context.new_page()]
+        for other in others:
+            other.close()
+        page.goto("about:blank")
+        for event, listener in guard.listeners:
+            context.remove_listener(event, listener)
+        forget(page, guard.origins)
+        idle.append(context)
+        if cold:
+            context.close()
+
+    def _new(self, options: dict[str, object]) -> BrowserContext:
+        context = self.browser.new_context(**options)  # pyright: ignore[reportArgumentType]
+        context.set_default_timeout(30_000)  # a busy machine is no failure
+        context.new_page()
+        return context
+
+
+def forget(page: Page, origins: Iterable[str]) -> None:
+    """Empty all that these sites may have stored in the profile of a page, and leave the page empty. The cache of files stays."""
+    session = page.context.new_cdp_session(page)
+    for origin in origins:
+        page.goto(f"{origin}/api/v1/ping")  # a page without scripts
+        page.evaluate("sessionStorage.clear()")  # the tab's, the rest is the profile's
+        page.goto("about:blank")
+        session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    session.detach()
+    page.context.clear_cookies()
+    page.context.clear_permissions()
+
+
+class Guarded:
+    """Browser contexts whose pages must stay free of console errors and of requests to anywhere but the server."""
+
+    def __init__(self, profiles: Profiles) -> None:
+        self.profiles = profiles
+        self.lent = ExitStack()
+        self.origins: set[str] = set()
         self.complaints: list[str] = []
         self.tolerated: tuple[str, ...] = ()
+        self.listeners: list[tuple[str, Callable[..., None]]] = [
+            ("console", lambda message: self._note(message.type == "error", f"console: {message.text} {message.location}")),
+            ("weberror", lambda error: self._note(True, f"page error: {error.error}")),
+            ("request", self._request),
+        ]
 
-    def context(self, **options: object) -> BrowserContext:
-        """A new profile: own storage, English, a laptop's window."""
-        settings = {"viewport": {"width": 1360, "height": 900}, "locale": "en-US"} | options
-        context = self.browser.new_context(**settings)  # pyright: ignore[reportArgumentType]
-        context.set_default_timeout(30_000)  # a busy machine is no failure
-        context.on("console", lambda message: self._note(message.type == "error", f"console: {message.text} {message.location}"))
-        context.on("weberror", lambda error: self._note(True, f"page error: {error.error}"))
-        context.on("request", lambda request: self._note(urlsplit(request.url).hostname not in ("127.0.0.1", None), f"external: {request.url}"))
-        self.contexts.append(context)
-        return context
+    def context(self, *, cold: bool = False, **options: object) -> BrowserContext:
+        """A profile without anything in it: own storage, English, a laptop's window. Its first page is there; it goes on to the next test, so routes
+        and scripts are for other pages, which are closed. `cold`: one that has not even the browser's files, for a test that measures."""
+        # Without animations: a dot that breathes has the page painted sixty times a second, without a GPU.
+        settings = {"viewport": {"width": 1360, "height": 900}, "locale": "en-US", "reduced_motion": "reduce"} | options
+        return self.lent.enter_context(self.profiles.lend(self, settings, cold))
+
+    def _request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        self._note(address.hostname not in ("127.0.0.1", None), f"external: {request.url}")
+        if address.hostname:
+            self.origins.add(f"{address.scheme}://{address.netloc}")
 
     def _note(self, bad: bool, text: str) -> None:
         if bad and not any(part in text for part in self.tolerated):
             self.complaints.append(text)
 
 
+@pytest.fixture(scope="package")
+def profiles(browser: Browser) -> Profiles:
+    """The profiles of all tests."""
+    return Profiles(browser)
+
+
 @pytest.fixture
-def guarded(browser: Browser) -> Iterator[Guarded]:
+def guarded(profiles: Profiles) -> Iterator[Guarded]:
     """Makes contexts; fails the test when a page complained."""
-    guard = Guarded(browser)
-    yield guard
-    for context in guard.contexts:
-        context.close()
+    guard = Guarded(profiles)
+    with guard.lent:
+        yield guard
     assert guard.complaints == []
 
 
@@ -107,7 +162,7 @@ def open_page(guarded: Guarded, server: Server) -> Callable[..., Page]:
     """`open_page(**context options)`: the page in a new profile, ready for input."""
 
     def open_one(**options: object) -> Page:
-        page = guarded.context(**options).new_page()
+        page = guarded.context(**options).pages[0]
         visit(page, server)
         return page
 

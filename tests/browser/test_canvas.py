@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 
-import httpx
 from PIL import Image
 from playwright.sync_api import CDPSession, FilePayload, Page, expect
 
@@ -45,7 +45,7 @@ def open_canvas(page: Page, mode: str = "inpaint", content: bytes | None = None)
 
 def inspect(page: Page) -> dict:
     """Where the sheet is, and what was done."""
-    return page.evaluate("import('/web/canvas.js').then((canvas) => canvas.inspect())")
+    return page.evaluate("import(`/${easelPage.web}/canvas.js`).then((canvas) => canvas.inspect())")
 
 
 def on_screen(page: Page, *spots: Spot) -> list[Spot]:
@@ -67,12 +67,12 @@ def drag(page: Page, *spots: Spot, button: str = "left") -> None:
 
 def sent(page: Page) -> dict:
     """What Generate would send; files that are not on the server yet go there."""
-    return page.evaluate("import('/web/forms.js').then((forms) => forms.now('img2img'))")
+    return page.evaluate("import(`/${easelPage.web}/forms.js`).then((forms) => forms.now('img2img'))")
 
 
 def picture(server: Server, ref: dict) -> Image.Image:
     """A picture of the server's store."""
-    found = Image.open(io.BytesIO(httpx.get(f"{server.url}/api/v1/images/{ref['sha256']}").raise_for_status().content))
+    found = Image.open(io.BytesIO(server.http.get(f"/api/v1/images/{ref['sha256']}").raise_for_status().content))
     assert found.size == (ref["width"], ref["height"])
     return found
 
@@ -91,7 +91,7 @@ def test_paint_erase_undo_redo_reach_the_server(open_page: Open, server: Server)
     page = open_canvas(open_page())
     content = sent(page)
     assert content["mode"] == "inpaint" and content["mask"] is content["colour"] is None
-    assert httpx.get(f"{server.url}/api/v1/images/{content['image']['sha256']}").content == png()  # the file itself, not a copy
+    assert server.http.get(f"/api/v1/images/{content['image']['sha256']}").content == png()  # the file itself, not a copy
     drag(page, (40, 60), (160, 60))
     assert covered(server, page, (100, 60), (100, 10), (10, 60)) == [255, 0, 0]
     page.click("#canvas_erase")
@@ -192,15 +192,21 @@ def test_fill_lasso_rectangle_and_what_is_done_to_a_mask(open_page: Open, server
 def test_sixty_strokes_can_be_taken_back_and_done_again(open_page: Open, server: Server) -> None:
     page = open_canvas(open_page())
     page.fill(".knob input[type=number] >> nth=0", "3")
-    for number in range(60):
-        drag(page, (4 + 3 * number, 10), (4 + 3 * number, 20))
+    spots = on_screen(page, *((4 + 3 * number, height) for number in range(60) for height in (10, 20)))
+    for begin, end in zip(spots[::2], spots[1::2], strict=True):
+        page.mouse.move(*begin)
+        page.mouse.down()
+        page.mouse.move(*end)
+        page.mouse.up()
     assert inspect(page)["steps"] >= 60
     page.locator(".sheet").focus()
+    page.keyboard.down("Control")
     for _ in range(59):
-        page.keyboard.press("Control+z")
+        page.keyboard.press("z")
     assert covered(server, page, (4, 15), (7, 15)) == [255, 0]
     for _ in range(59):
-        page.keyboard.press("Control+y")
+        page.keyboard.press("y")
+    page.keyboard.up("Control")
     assert covered(server, page, (4, 15), (4 + 3 * 59, 15)) == [255, 255]
 
 
@@ -283,19 +289,20 @@ def test_a_picture_of_the_gallery_is_sent_and_its_parameters_where_nothing_is_wr
 
 def grown(page: Page, before: int) -> int:
     """The bytes that went up, once there are more than `before` and no more follow."""
-    seen = inspect(page)["sent"]
-    for _ in range(60):
-        page.wait_for_timeout(2000)
-        last, seen = seen, inspect(page)["sent"]
-        if last == seen > before:
+    limit, seen, since = time.monotonic() + 120, before, time.monotonic()
+    while time.monotonic() < limit:
+        if (now := inspect(page)["sent"]) != seen:
+            seen, since = now, time.monotonic()
+        elif seen > before and time.monotonic() > since + 2:  # they go up 1.5 s after the pen rests
             return seen
+        page.wait_for_timeout(100)
     raise AssertionError("nothing went up")
 
 
 def test_what_is_chosen_while_a_picture_is_read_stays_and_the_parts_go_up_by_themselves(open_page: Open) -> None:
     page = open_canvas(open_page(), mode="img2img")
     page.evaluate("""async (bytes) => {
-      const opened = (await import('/web/canvas.js')).openPicture(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));
+      const opened = (await import(`/${easelPage.web}/canvas.js`)).openPicture(new Blob([new Uint8Array(bytes)], { type: 'image/png' }));
       document.getElementById('img2img_inpaint_tab').click();
       await opened;
     }""", list(png(96, 64)))

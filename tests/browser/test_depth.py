@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, finished, visit
-from tests.browser.test_canvas import DROP, open_canvas, png
+from tests.browser.conftest import Guarded
+from tests.browser.test_canvas import DROP, Open, open_canvas, png
 from tests.serving import Server
 from tools.random_checkpoint import KINDS, write_checkpoint
 
 
 @pytest.fixture
-def deep(data_folder: Path) -> Iterator[Server]:
-    """A server that has a depth model, too."""
-    write_checkpoint(data_folder / "models" / "Stable-diffusion" / "a-depth.safetensors", KINDS["tiny"]["sd2-depth"], 5)
-    server = Server(data_folder).start()
-    server.wait(server.submit(prompt="warm up", checkpoint="a-depth.safetensors"), "done", seconds=120)
+def deep(server: Server) -> Iterator[Server]:
+    """The server, with a depth model, too."""
+    made = write_checkpoint(server.data / "models" / "Stable-diffusion" / "a-depth.safetensors", KINDS["tiny"]["sd2-depth"], 5)
+    server.post("checkpoints/refresh")
     yield server
-    server.stop()
+    made.unlink()
+    server.post("checkpoints/refresh")
 
 
 def choose(page: Page, name: str) -> None:
@@ -30,11 +30,9 @@ def choose(page: Page, name: str) -> None:
     page.locator("#setting_sd_model_checkpoint [role=option]", has_text=name).click()
 
 
-def test_a_depth_map_is_asked_for_given_and_kept(guarded: Guarded, deep: Server, tiny_checkpoint: Path) -> None:
-    page = guarded.context().new_page()
+def test_a_depth_map_is_asked_for_given_and_kept(guarded: Guarded, deep: Server, open_page: Open, tiny_checkpoint: Path) -> None:
     guarded.tolerated = ("422",)
-    visit(page, deep)
-    open_canvas(page, "img2img")
+    page = open_canvas(open_page(), "img2img")
     place, image = page.locator("#img2img_depth_place"), page.locator("#img2img_depth_place img")
     choose(page, "a-depth")
     expect(place).to_be_visible()
@@ -51,10 +49,11 @@ def test_a_depth_map_is_asked_for_given_and_kept(guarded: Guarded, deep: Server,
     expect(image).to_be_visible()
     for name, value in (("width", 64), ("height", 64), ("steps", 2)):
         page.fill(f"#img2img_{name} input[type=number]", str(value))
+    page.fill("#img2img_prompt textarea", "a house with depth")
     page.click("#img2img_generate")
-    finished(page, 1)
+    expect(page.locator("#html_info_img2img pre")).to_contain_text("a house with depth", timeout=60_000)
+    expect(page.locator("#html_info_img2img pre")).to_contain_text("Model: a-depth")
     place.get_by_role("button", name="Take the depth map away").click()
     expect(image).to_be_hidden()
     choose(page, tiny_checkpoint.stem)
     expect(place).to_be_hidden()
-    page.close()  # before the server

@@ -35,7 +35,7 @@ def picture(colour: str = "red", size: tuple[int, int] = (40, 24)) -> dict[str, 
 
 def open_extras(page: Page) -> Page:
     """The tab, drawn."""
-    page.evaluate("import('/web/send.js').then(({ openTab }) => openTab('extras'))")  # on a phone it is in the menu of the tabs
+    page.evaluate("import(`/${easelPage.web}/send.js`).then(({ openTab }) => openTab('extras'))")  # on a phone it is in the menu of the tabs
     page.wait_for_selector("#extras_upscaler_1")
     return page
 

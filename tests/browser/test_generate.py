@@ -88,7 +88,7 @@ def test_reload_in_mid_job_shows_it_again_within_a_second(open_page: Open, serve
 
 def test_a_second_tab_sees_the_same(guarded: Guarded, server: Server) -> None:
     context = guarded.context()
-    first, second = (visit(context.new_page(), server) for _ in range(2))
+    first, second = (visit(page, server) for page in (context.pages[0], context.new_page()))
     set_small(first, "seen twice", steps=150)
     first.fill("#txt2img_batch_count input[type=number]", "20")
     first.click("#txt2img_generate")
@@ -102,7 +102,7 @@ def test_a_second_tab_sees_the_same(guarded: Guarded, server: Server) -> None:
 
 def test_eight_tabs_open_and_generate_works_in_each(guarded: Guarded, server: Server) -> None:
     context = guarded.context()
-    tabs = [visit(context.new_page(), server) for _ in range(8)]
+    tabs = [visit(page, server) for page in (context.pages[0], *(context.new_page() for _ in range(7)))]
     for number, page in enumerate(tabs):
         set_small(page, f"tab number {number}")
         page.click("#txt2img_generate")
@@ -115,8 +115,10 @@ def test_eight_tabs_open_and_generate_works_in_each(guarded: Guarded, server: Se
 
 def test_tabs_share_the_stream_without_web_locks_too(guarded: Guarded, server: Server) -> None:
     context = guarded.context()  # a page on plain http that is not localhost (--listen) has no navigator.locks
-    context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
-    tabs = [visit(context.new_page(), server) for _ in range(3)]
+    tabs = [context.new_page() for _ in range(3)]
+    for page in tabs:
+        page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+        visit(page, server)
     for page in tabs:
         page.wait_for_function("localStorage.getItem('easel.stream')")
     set_small(tabs[1], "no locks here").click("#txt2img_generate")

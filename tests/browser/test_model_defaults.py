@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -23,12 +22,12 @@ def nothing_kept(server: Server) -> Iterator[None]:
     forget(server)
     yield
     forget(server)
-    httpx.patch(f"{server.url}/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint"], "sd_vae": "Automatic"}, timeout=30)
+    server.http.patch("/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint"], "sd_vae": "Automatic"})
 
 
 def forget(server: Server) -> None:
     body = {"checkpoint": server.get("checkpoints")[0]["name"], "values": None}
-    httpx.put(f"{server.url}/api/v1/checkpoints/preferences", json=body, timeout=30).raise_for_status()
+    server.http.put("/api/v1/checkpoints/preferences", json=body).raise_for_status()
 
 
 def set_steps(page: Page, number: str) -> None:
@@ -74,7 +73,7 @@ def test_the_estimate_is_on_the_page(open_page: Open, server: Server) -> None:
 
 
 def test_the_vae_can_stand_at_the_top(open_page: Open, server: Server) -> None:
-    httpx.patch(f"{server.url}/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint", "sd_vae"]}, timeout=30).raise_for_status()
+    server.http.patch("/api/v1/settings", json={"quicksettings_list": ["sd_model_checkpoint", "sd_vae"]}).raise_for_status()
     page = open_page()
     picker = page.locator("#setting_sd_vae select")
     expect(picker).to_have_value("Automatic")

@@ -100,7 +100,7 @@ def test_a_job_uses_the_checkpoint_of_its_own_tab(guarded: Guarded, server: Serv
     """Also when another one is picked in a second tab while it runs."""
     add(server, models, "other")
     context = guarded.context()
-    first, second = (visit(context.new_page(), server) for _ in range(2))
+    first, second = (visit(page, server) for page in (context.pages[0], context.new_page()))
     info = "#html_info_txt2img pre"
     set_small(first, "of the first", steps=150)
     first.click("#txt2img_generate")
@@ -179,7 +179,7 @@ def test_thousands_of_files_are_on_screen_at_once(open_page: Open, models: Path)
 
 
 def test_the_tab_on_a_telephone(guarded: Guarded, server: Server) -> None:
-    page = guarded.context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ru-RU").new_page()
+    page = guarded.context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ru-RU").pages[0]
     visit(page, server)
     page.evaluate("localStorage.setItem('easel.tab', '\"models\"')")
     page.reload()

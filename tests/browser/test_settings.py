@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -26,8 +26,8 @@ def as_it_was(server: Server) -> Iterator[None]:
 def forget(server: Server) -> None:
     """Back to the defaults of everything a test here changes."""
     defaults = {entry["key"]: entry["default"] for section in server.get("settings/schema") for entry in section["settings"]}
-    httpx.patch(f"{server.url}/api/v1/settings", json=defaults, timeout=30).raise_for_status()
-    httpx.delete(f"{server.url}/api/v1/defaults", timeout=30).raise_for_status()
+    server.http.patch("/api/v1/settings", json=defaults).raise_for_status()
+    server.http.delete("/api/v1/defaults").raise_for_status()
 
 
 def open_settings(page: Page, section: str = "") -> Page:
@@ -46,7 +46,7 @@ def open_settings(page: Page, section: str = "") -> Page:
 
 def change(server: Server, **values: object) -> None:
     """Change settings past the page."""
-    httpx.patch(f"{server.url}/api/v1/settings", json=values, timeout=30).raise_for_status()
+    server.http.patch("/api/v1/settings", json=values).raise_for_status()
 
 
 def reload(page: Page) -> Page:
@@ -168,7 +168,8 @@ def test_quicksettings_count_at_once(open_page: Open, server: Server) -> None:
 
 def wait_for(page: Page, server: Server, key: str, value: object) -> None:
     """Until the server has the value."""
-    for _ in range(100):
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
         if server.get("settings")[key] == value:
             return
         page.wait_for_timeout(50)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -25,7 +24,7 @@ def no_styles(server: Server) -> Iterator[None]:
 
 def put(server: Server, *styles: dict[str, str]) -> None:
     """These are the only styles."""
-    httpx.put(f"{server.url}/api/v1/styles", json=styles, timeout=30).raise_for_status()
+    server.http.put("/api/v1/styles", json=styles).raise_for_status()
 
 
 def open_editor(page: Page) -> Page:

@@ -10,7 +10,7 @@ from tests.services.conftest import Recorder
 from webui.schema.errors import ConflictError, ErrorInfo, NotFoundError
 from webui.schema.event import QueueChanged
 from webui.schema.generation import HashCheckpoint, Txt2Img
-from webui.schema.job import JobStatus
+from webui.schema.job import Job, JobStatus
 from webui.schema.settings import PictureSettings
 from webui.services.library import Library
 from webui.services.queue import JobQueue
@@ -113,6 +113,24 @@ def test_stop_repeating_lets_the_running_one_finish(queue: JobQueue) -> None:
     assert queue.get(job_id).status is JobStatus.RUNNING
     queue.end(job_id, JobStatus.DONE)
     assert queue.waiting() == []
+
+
+def test_a_round_that_would_begin_while_forever_is_stopped_does_not(queue: JobQueue, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job_id,) = put(queue, "a", repeat=True)
+    begun: list[Job | None] = []
+    worker = threading.Thread(target=lambda: begun.append(queue.claim(DEVICE, 1)))
+    change = library.change_job
+
+    def change_late(*about: object, **values: object) -> None:
+        monkeypatch.setattr(library, "change_job", change)
+        worker.start()
+        worker.join(0.3)
+        change(*about, **values)
+
+    monkeypatch.setattr(library, "change_job", change_late)
+    assert queue.stop_repeating() == 1
+    worker.join()
+    assert begun == [None] and queue.get(job_id).status is JobStatus.CANCELLED
 
 
 def test_two_claims_never_get_the_same_job(queue: JobQueue) -> None:

@@ -129,16 +129,15 @@ class JobQueue:
 
     def stop_repeating(self) -> int:
         """End "generate forever": running jobs finish, waiting copies are taken out. Returns how many jobs repeated."""
-        stopped = 0
-        for job in self._library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED):
-            if job.repeat:
-                stopped += 1
+        with self._changed:  # none begins meanwhile, and no next round is put in line
+            repeating = [job for job in self._library.jobs_with(JobStatus.RUNNING, JobStatus.QUEUED) if job.repeat]
+            for job in repeating:
                 self._library.change_job(job.id, repeat=False)
                 if job.status is JobStatus.QUEUED:
                     self.cancel(job.id)
                 else:
                     self._announce(self.get(job.id))
-        return stopped
+        return len(repeating)
 
     def keep_seed(self, job_id: str, seed: int) -> None:
         """Write down the seed a job runs with."""

@@ -5,16 +5,22 @@ Knows what stands on the page, not what a job is or how it runs: that is the stu
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.data_classes import BlocksConfigDict
+from gradio.route_utils import BUILD_PATH_LIB
+from starlette.responses import Response
+from starlette.staticfiles import PathLike, StaticFiles
+from starlette.types import Scope
 
 import webui
 from webui.schema.generation import Txt2Img
@@ -61,10 +67,23 @@ class _Page(gr.Blocks):
         return super().get_config_file() if getattr(self, "head", None) else cast(BlocksConfigDict, {})
 
 
+class _Lasting(StaticFiles):
+    """Files whose addresses change with what is in them, so a browser need not ask for them again. Gradio's are such, but it does not say so and
+    sends all of them with each page; ours are under `_web_address`."""
+
+    def file_response(self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        """A file, to be kept."""
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        answer.headers["Cache-Control"] = "max-age=31536000, immutable"
+        return answer
+
+
 def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
     """Build the page and serve it at "/". Routes that `app` already has win over it."""
     forms = (txt2img.make_form(studio), img2img.make_form(studio))
     blocks = build(*forms, studio)
+    app.mount("/assets", _Lasting(directory=Path(BUILD_PATH_LIB)))
+    app.mount(f"/{_web_address()}", _Lasting(directory=WEB))
     gr.mount_gradio_app(
         app, blocks, path="/", theme=page_theme(), i18n=page_i18n(), head=_head(forms, page), css_paths=[WEB / "easel.css"],
         ssr_mode=False, run_history=False, footer_links=[], show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
@@ -121,18 +140,28 @@ def _place_filling(form: Form[Any]) -> None:
     listen(fill.click, inputs=components, outputs=components, js=f"(...values) => window.easel.fill(values, '{form.tab}')")
 
 
+@cache
+def _web_address() -> str:
+    """Where a page finds our scripts and styles: another place when one of them has changed since the start before."""
+    digest = hashlib.sha256()
+    for path in sorted(WEB.glob("*.*")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return f"web-{digest.hexdigest()[:12]}"
+
+
 def _head(forms: Sequence[Form[Any]], page: PageOptions) -> str:
     """What the scripts must know before Gradio draws, `boot.js` itself (it puts the draft into the page), and the start of the rest."""
     facts = {
-        "version": webui.__version__, "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
+        "version": webui.__version__, "web": _web_address(), "theme": page.theme, "checkpointFolder": page.checkpoint_folder,
         "settingNames": SETTING_NAMES, "tabNames": TAB_NAMES,
         "forms": {form.tab: {path: _facts(form, path) for path in form.components} for form in forms},
     }
     text = json.dumps(facts).replace("<", "\\u003c")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
     sheets = ("paste.css", "models.css", "canvas.css")  # not by css_paths: there Gradio confines rules in @media to its own elements
-    style = "".join(f'<link rel="stylesheet" href="web/{sheet}">' for sheet in sheets)
-    return f'{style}\n<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n<script type="module" src="web/main.js"></script>'
+    style = "".join(f'<link rel="stylesheet" href="{_web_address()}/{sheet}">' for sheet in sheets)
+    start = f'<script type="module" src="{_web_address()}/main.js"></script>'
+    return f"{style}\n<script>window.easelPage = {text};</script>\n<script>{boot}</script>\n{start}"
 
 
 def _facts(form: Form[Any], path: str) -> dict[str, Any]:

@@ -75,10 +75,10 @@ function relist() {
   loadCheckpoints();
 }
 
-// The server came back as another process: the page goes on as it is, unless it is of another version.
+// The server came back as another process: the page goes on as it is, unless it is of another version or has scripts that are no more.
 async function restarted() {
-  const { version } = await get('ping').catch(() => page);
-  if (version !== page.version) location.reload();
+  const { version } = await get('ping').catch(() => page), scripts = await fetch(`${page.web}/main.js`, { method: 'HEAD', cache: 'no-store' }).catch(() => null);
+  if (version !== page.version || scripts?.status === 404) location.reload();
   else { easel.recount?.(); loadCheckpoints(); }
 }
 
