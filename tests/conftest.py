@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,6 @@ LONGEST = (
     "launcher/test_launch.py", "services/test_odd_pictures.py", "backend/test_manager_memory.py", "demo_model/test_judge.py", "guards/test_house.py",
 )
 """Files that take longest, after the browser's. A test holds that they are there."""
-
-gc.disable()  # importing makes no garbage, and looking for it is a quarter of collecting the tests; on again behind it
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two of its threads per test process fight over a busy machine's cores
 
@@ -36,10 +34,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -1 if BROWSER in item.path.parents else places.get(item.path, len(LONGEST)))
 
 
-def pytest_collection_finish() -> None:
-    """From here on there is garbage; what is there by now stays to the end, and need not be looked through again and again."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Importing makes no garbage, and looking for it is a quarter of the collecting; what is there behind it stays to the end, and need not be looked
+    through again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what is left at the end find nothing."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)
