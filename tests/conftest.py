@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
-BROWSER = Path(__file__).parent / "browser"
+TESTS = Path(__file__).parent
+BROWSER = TESTS / "browser"
+LONGEST = (
+    "test_server.py", "services/test_kill.py", "demo_model/test_meaning.py", "backend/test_sd_layouts.py", "backend/test_dit_layouts.py",
+    "launcher/test_launch.py", "services/test_odd_pictures.py", "backend/test_manager_memory.py", "demo_model/test_judge.py", "guards/test_house.py",
+)
+"""Files that take longest, after the browser's. A test holds that they are there."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two of its threads per test process fight over a busy machine's cores
 
@@ -21,8 +28,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The browser's tests take longest, so they begin first where processes share the tests."""
-    items.sort(key=lambda item: BROWSER not in item.path.parents)
+    """Where processes share the tests, what takes longest begins first: the browser's tests, then the longest files, so that at the end no
+    process waits for another."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: -1 if BROWSER in item.path.parents else places.get(item.path, len(LONGEST)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Importing makes no garbage, and looking for it is a quarter of the collecting; what is there behind it stays to the end, and need not be looked
+    through again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what is left at the end find nothing."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,7 +19,7 @@ from tests.serving import Server, furnish, run_app
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
-    """One server for the tests that leave it whole."""
+    """One server for the tests that leave it running."""
     data = tmp_path_factory.mktemp("data")
     furnish(data, tiny_checkpoint)
     server = Server(data).start()
@@ -132,17 +132,18 @@ def test_a_taken_port(server: Server, tmp_path: Path) -> None:
     assert second.returncode == 1 and str(server.port) in second.stderr and "Traceback" not in second.stderr
 
 
-def test_outputs_that_cannot_be_written_fail_the_job_with_words(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    furnish(tmp_path, tiny_checkpoint)
-    (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs" / "txt2img-images").write_text("in the way")
-    server = Server(tmp_path).start()
+def test_outputs_that_cannot_be_written_fail_the_job_with_words(server: Server) -> None:
+    folder = server.data / "outputs" / "txt2img-images"
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder.rename(folder.with_name("aside"))
+    folder.write_text("in the way")
     page = server.wait(server.submit())
     assert page["job"]["status"] == "failed" and "txt2img-images" in page["job"]["error"]["message"] and page["job"]["error"]["hint"]
-    (tmp_path / "outputs" / "txt2img-images").unlink()
+    folder.unlink()
     server.post(f"jobs/{page['job']['id']}/requeue")
     assert server.wait(page["job"]["id"], "done")["pictures"]
-    server.stop()
+    shutil.copytree(aside, folder, dirs_exist_ok=True)
+    shutil.rmtree(aside)
 
 
 def test_a_damaged_database_and_settings_are_set_aside_and_said(tmp_path: Path) -> None:
@@ -156,9 +157,7 @@ def test_a_damaged_database_and_settings_are_set_aside_and_said(tmp_path: Path) 
     assert next((tmp_path / ".easel").glob("library.db.damaged-*")).read_bytes().startswith(b"not a database")
 
 
-def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    furnish(tmp_path, tiny_checkpoint)
-    server = Server(tmp_path).start()
+def test_kill_in_mid_job_with_the_real_engine(server: Server) -> None:
     running = server.submit(batch_count=12, steps=10, seed=-1)
     waiting = server.submit(seed=5)
     while len(server.get(f"jobs/{running}")["pictures"]) < 2:
@@ -168,12 +167,11 @@ def test_kill_in_mid_job_with_the_real_engine(tmp_path: Path, tiny_checkpoint: P
     page = server.get(f"jobs/{running}")
     assert page["job"]["status"] == "interrupted" and page["job"]["error"]["hint"]
     before = page["pictures"]
-    assert len(before) >= 2 and all(next((tmp_path / "outputs").rglob(picture["name"])).is_file() for picture in before)
+    assert len(before) >= 2 and all(next((server.data / "outputs").rglob(picture["name"])).is_file() for picture in before)
     assert server.wait(waiting)["job"]["status"] == "done"
     server.post(f"jobs/{running}/requeue")
     after = server.wait(running, "done", seconds=120)["pictures"]
     assert after[: len(before)] == before and [picture["seed"] - before[0]["seed"] for picture in after] == list(range(12))
-    server.stop()
 
 
 def test_broken_plugins_do_not_take_the_server_with_them(tmp_path: Path, tiny_checkpoint: Path) -> None:

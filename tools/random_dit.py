@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import Unigram
 from torch import Tensor, nn
 
+from webui.backend.blueprint import blueprint
 from webui.backend.families import ldm
 from webui.backend.families.dit import KINDS as FAMILIES
 from webui.backend.families.dit_keys import transformer_layout
@@ -111,7 +112,7 @@ class Tiny:
 
     def modules(self) -> dict[str, nn.Module]:
         """All parts on the meta device, by name."""
-        with torch.device("meta"):
+        with blueprint():
             texts = {name: build_text_encoder(text) if text.projection else build_clip(text) for name, text in self.clips.items()}
             rest: dict[str, nn.Module] = {self.t5: build_t5(self.t5_config), "vae": build_vae(self.vae)}
             return {"transformer": build_transformer(self.family, self.transformer), **texts, **rest}

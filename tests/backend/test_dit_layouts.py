@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,20 @@ def load(path: Path, shelf: Folder | None = None, device: Device = CPU) -> Compo
 
 @dataclass
 class Case:
-    """One kind of model as a folder."""
+    """One kind of model as a folder, as a file, and in files of its parts."""
 
     kind: str
     folder: Path
+
+    @cached_property
+    def file(self) -> Path:
+        """Everything in one."""
+        return write_file(self.folder.parent / "file" / "whole.safetensors", self.kind, 3, random_tensor)
+
+    @cached_property
+    def parts(self) -> dict[str, Path]:
+        """Each part's."""
+        return write_parts(self.folder.parent / "parts", self.kind, 3, random_tensor)
 
     @property
     def flux(self) -> bool:
@@ -117,53 +128,78 @@ def encoded_by_hand(plain: dict[str, Any], flux: bool, length: int = 9) -> tuple
     return torch.cat([clip, words], 1), torch.cat([output[0] for output in pairs], -1)
 
 
+SIGMA = 0.7
+
+
+@dataclass
+class Answers:
+    """What diffusers' and transformers' modules say: texts, one step of the transformer, the autoencoder; and what they were asked."""
+
+    context: torch.Tensor
+    pooled: torch.Tensor
+    x: torch.Tensor
+    step: torch.Tensor
+    decoded: torch.Tensor
+    picture: torch.Tensor
+    encoded: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def answers(case: Case, plain: dict[str, Any]) -> Answers:
+    return answers_of(plain, case.flux)
+
+
 @torch.inference_mode()
-def compare(components: Components, plain: dict[str, Any], flux: bool) -> None:
-    """Texts, one step of the transformer and the autoencoder, within 1e-5."""
+def answers_of(plain: dict[str, Any], flux: bool) -> Answers:
     generator = torch.Generator().manual_seed(0)
     context, pooled = encoded_by_hand(plain, flux)
-    encoded = [one.encode(clip_tokens(one.pad) if one.tokenize is None else t5_tokens(9), None) for one in components.text_encoders]
-    ours = components.join(encoded)
-    assert ours.pooled is not None
-    torch.testing.assert_close(ours.states, context, atol=1e-5, rtol=0)
-    torch.testing.assert_close(ours.pooled, pooled, atol=1e-5, rtol=0)
     transformer = plain["transformer"]
     channels = transformer.config.in_channels // 4 if flux else 16
-    x, sigma = torch.randn(2, channels, 8, 12, generator=generator), 0.7
-    rows = [components.describe(row, Frame(96, 64, distilled=2.5)) for row in ours.pooled]
-    added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    found = components.denoise(ModuleCall(x, torch.full((2,), sigma * 1000), ours.states, added=added))
+    x = torch.randn(2, channels, 8, 12, generator=generator)
     if flux:
         guidance = torch.full((2,), 2.5) if transformer.config.guidance_embeds else None
         expected = transformer(
-            FluxPipeline._pack_latents(x, 2, channels, 8, 12), context, pooled, torch.full((2,), sigma),
+            FluxPipeline._pack_latents(x, 2, channels, 8, 12), context, pooled, torch.full((2,), SIGMA),
             FluxPipeline._prepare_latent_image_ids(2, 4, 6, torch.device("cpu"), torch.float32), torch.zeros(context.shape[1], 3), guidance,
         ).sample
         expected = FluxPipeline._unpack_latents(expected, 64, 96, 8)
     else:
-        expected = transformer(x, context, pooled, torch.full((2,), sigma * 1000)).sample
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    vae, latents = plain["vae"], x[:, :16]
+        expected = transformer(x, context, pooled, torch.full((2,), SIGMA * 1000)).sample
+    vae, picture = plain["vae"], torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
     scaling, shift = vae.config.scaling_factor, vae.config.shift_factor
-    torch.testing.assert_close(components.autoencoder.decode(latents), vae.decode(latents / scaling + shift).sample, atol=1e-5, rtol=0)
-    picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
-    torch.testing.assert_close(
-        components.autoencoder.encode(picture), (vae.encode(picture).latent_dist.mean - shift) * scaling, atol=1e-5, rtol=0,
-    )
+    decoded = vae.decode(x[:, :16] / scaling + shift).sample
+    return Answers(context, pooled, x, expected, decoded, picture, (vae.encode(picture).latent_dist.mean - shift) * scaling)
 
 
-def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
-    compare(load(case.folder), plain, case.flux)
+@torch.inference_mode()
+def compare(components: Components, wanted: Answers) -> None:
+    """Texts, one step of the transformer and the autoencoder, within 1e-5."""
+    encoded = [one.encode(clip_tokens(one.pad) if one.tokenize is None else t5_tokens(9), None) for one in components.text_encoders]
+    ours = components.join(encoded)
+    assert ours.pooled is not None
+    torch.testing.assert_close(ours.states, wanted.context, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.pooled, wanted.pooled, atol=1e-5, rtol=0)
+    rows = [components.describe(row, Frame(96, 64, distilled=2.5)) for row in ours.pooled]
+    added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    found = components.denoise(ModuleCall(wanted.x, torch.full((2,), SIGMA * 1000), ours.states, added=added))
+    torch.testing.assert_close(found, wanted.step, atol=1e-5, rtol=0)
+    torch.testing.assert_close(components.autoencoder.decode(wanted.x[:, :16]), wanted.decoded, atol=1e-5, rtol=0)
+    torch.testing.assert_close(components.autoencoder.encode(wanted.picture), wanted.encoded, atol=1e-5, rtol=0)
 
 
-def test_a_single_file(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
-    compare(load(write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)), plain, case.flux)
+def test_a_folder_with_shards(case: Case, answers: Answers) -> None:
+    compare(load(case.folder), answers)
+
+
+def test_a_single_file(case: Case, answers: Answers) -> None:
+    compare(load(case.file), answers)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_other_formats(case: Case, plain: dict[str, Any], form: str, tmp_path: Path) -> None:
-    whole = write_file(tmp_path / "whole.safetensors", case.kind, 3, random_tensor)
-    compare(load(rewritten(whole, form, tmp_path)), plain, case.flux)
+def test_other_formats(case: Case, answers: Answers, form: str, tmp_path: Path) -> None:
+    path = rewritten(case.file, form, tmp_path)
+    shutil.copy(case.file.parent / "tokenizer.json", tmp_path)
+    compare(load(path), answers)
 
 
 @pytest.mark.slow
@@ -178,21 +214,20 @@ def test_published_widths(kind: str, tmp_path: Path) -> None:
     convert = convert_flux_transformer_checkpoint_to_diffusers if wide.flux else convert_sd3_transformer_checkpoint_to_diffusers
     plain["transformer"].load_state_dict({name: value.float() for name, value in convert(own).items()})
     del own
-    compare(load(path), plain, wide.flux)
+    compare(load(path), answers_of(plain, wide.flux))
 
 
-def test_a_transformer_alone_with_the_others_from_their_folders(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
-    files = write_parts(tmp_path, case.kind, 3, random_tensor)
+def test_a_transformer_alone_with_the_others_from_their_folders(case: Case, answers: Answers) -> None:
+    files = case.parts
     rest: list[tuple[FileKind, Path]] = [("vae" if part == "vae" else "text_encoder", file) for part, file in files.items() if part != "transformer"]
-    compare(load(files["transformer"], Folder(tuple(rest))), plain, case.flux)
+    compare(load(files["transformer"], Folder(tuple(rest))), answers)
 
 
-def test_a_transformer_alone_in_diffusers_names(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
-    own = Tiny(case.kind).weights(3, random_tensor)["transformer"]
-    save_file(own, tmp_path / "own.safetensors")
-    base = write_file(tmp_path / "base.safetensors", case.kind, 3, random_tensor)
-    save_file(own, tmp_path / "own.safetensors", {"easel.base": "base"})
-    compare(load(tmp_path / "own.safetensors", Folder(known=(checkpoint_at(base),))), plain, case.flux)
+def test_a_transformer_alone_in_diffusers_names(case: Case, plain: dict[str, Any], answers: Answers) -> None:
+    own = {name: value.half().contiguous() for name, value in plain["transformer"].state_dict().items()}
+    path = case.file.with_name("own.safetensors")
+    save_file(own, path, {"easel.base": case.file.stem})
+    compare(load(path, Folder(known=(checkpoint_at(case.file),))), answers)
 
 
 def test_sd3_goes_without_t5(tmp_path: Path) -> None:

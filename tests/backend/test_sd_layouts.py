@@ -119,72 +119,97 @@ def _encoded(components: Components) -> tuple[torch.Tensor, torch.Tensor | None]
     return encoded.states, encoded.pooled
 
 
+TIMES = torch.tensor([321.5, 321.5])
+
+
+@dataclass
+class Answers:
+    """What diffusers' and transformers' modules say: texts, one step of the denoiser, the autoencoder; and what they were asked."""
+
+    context: torch.Tensor
+    pooled: torch.Tensor | None
+    classed: bool
+    x: torch.Tensor
+    step: torch.Tensor
+    decoded: torch.Tensor
+    picture: torch.Tensor
+    encoded: torch.Tensor
+
+
+@pytest.fixture(scope="module")
 @torch.inference_mode()
-def _compare(components: Components, plain: dict[str, Any], case: Case) -> None:
-    """Texts, one step of the denoiser and the autoencoder, within 1e-5."""
+def answers(case: Case, plain: dict[str, Any]) -> Answers:
     generator = torch.Generator().manual_seed(0)
-    (context, pooled), (ours, vector) = _encoded_by_hand(plain, case.family), _encoded(components)
-    torch.testing.assert_close(ours, context, atol=1e-5, rtol=0)
+    context, pooled = _encoded_by_hand(plain, case.family)
     x = torch.randn(2, plain["unet"].config.in_channels, 8, 12, generator=generator)
-    t = torch.tensor([321.5, 321.5])
     told: dict[str, torch.Tensor] | None = None
-    added: dict[str, torch.Tensor] = {}
     if pooled is not None:
-        assert vector is not None
-        torch.testing.assert_close(vector, pooled, atol=1e-5, rtol=0)
         sizes = [64.0, 96, 8, 16, *([5.0] if case.family == "sdxl-refiner" else [64, 96])]
         told = {"text_embeds": pooled, "time_ids": torch.tensor([sizes, sizes])}
-        rows = [components.describe(row, FRAME) for row in vector]
-        added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     classes = TINIES[case.kind].unet.classed
     seen = torch.zeros(2, classes) if classes else None
-    if classes:
+    step = plain["unet"](x, TIMES, context, class_labels=seen, added_cond_kwargs=told).sample
+    vae, scaling = plain["vae"], plain["vae"].config.scaling_factor
+    picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
+    decoded, encoded = vae.decode(x[:, :4] / scaling).sample, vae.encode(picture).latent_dist.mean * scaling
+    return Answers(context, pooled, bool(classes), x, step, decoded, picture, encoded)
+
+
+@torch.inference_mode()
+def _compare(components: Components, wanted: Answers) -> None:
+    """Texts, one step of the denoiser and the autoencoder, within 1e-5."""
+    ours, vector = _encoded(components)
+    torch.testing.assert_close(ours, wanted.context, atol=1e-5, rtol=0)
+    added: dict[str, torch.Tensor] = {}
+    if wanted.pooled is not None:
+        assert vector is not None
+        torch.testing.assert_close(vector, wanted.pooled, atol=1e-5, rtol=0)
+        rows = [components.describe(row, FRAME) for row in vector]
+        added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    if wanted.classed:
         rows = [components.describe(None, FRAME) for _ in range(2)]
         added = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    expected = plain["unet"](x, t, context, class_labels=seen, added_cond_kwargs=told).sample
-    torch.testing.assert_close(components.denoise(ModuleCall(x, t, ours, added=added)), expected, atol=1e-5, rtol=0)
-    latents, scaling = x[:, :4], plain["vae"].config.scaling_factor
-    torch.testing.assert_close(components.autoencoder.decode(latents), plain["vae"].decode(latents / scaling).sample, atol=1e-5, rtol=0)
-    picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
-    torch.testing.assert_close(components.autoencoder.encode(picture), plain["vae"].encode(picture).latent_dist.mean * scaling, atol=1e-5, rtol=0)
+    torch.testing.assert_close(components.denoise(ModuleCall(wanted.x, TIMES, ours, added=added)), wanted.step, atol=1e-5, rtol=0)
+    torch.testing.assert_close(components.autoencoder.decode(wanted.x[:, :4]), wanted.decoded, atol=1e-5, rtol=0)
+    torch.testing.assert_close(components.autoencoder.encode(wanted.picture), wanted.encoded, atol=1e-5, rtol=0)
 
 
 def _load(path: Path, family: str, shelf: Folder | None = None) -> Components:
     return load_model(sd.plan(ModelChoice(checkpoint_of(path, family), shelf=shelf)), CPU)
 
 
-def test_a_single_file(case: Case, plain: dict[str, Any]) -> None:
-    _compare(_load(case.file, case.family), plain, case)
+def test_a_single_file(case: Case, answers: Answers) -> None:
+    _compare(_load(case.file, case.family), answers)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_other_formats(case: Case, plain: dict[str, Any], form: str, tmp_path: Path) -> None:
+def test_other_formats(case: Case, answers: Answers, form: str, tmp_path: Path) -> None:
     path = rewritten(case.file, form, tmp_path)
     assert identify(path).family == case.family
-    _compare(_load(path, case.family), plain, case)
+    _compare(_load(path, case.family), answers)
 
 
-def test_a_folder_with_shards(case: Case, plain: dict[str, Any]) -> None:
-    _compare(_load(case.folder, case.family), plain, case)
+def test_a_folder_with_shards(case: Case, answers: Answers) -> None:
+    _compare(_load(case.folder, case.family), answers)
 
 
 @pytest.mark.parametrize("bare", [True, False])
-def test_a_unet_alone_with_the_parts_of_the_checkpoint_it_names(case: Case, plain: dict[str, Any], bare: bool, tmp_path: Path) -> None:
+def test_a_unet_alone_with_the_parts_of_the_checkpoint_it_names(case: Case, answers: Answers, bare: bool, tmp_path: Path) -> None:
     weights = load_file(case.file)
     unet = {name: value for name, value in weights.items() if name.startswith("model.diffusion_model.")}
     unet = {name.removeprefix("model.diffusion_model.") if bare else name: value for name, value in unet.items()}
     save_file(unet, tmp_path / "u.safetensors", {"easel.base": case.file.name})
-    _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(checkpoint_of(case.file, case.family),))), plain, case)
+    _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(checkpoint_of(case.file, case.family),))), answers)
 
 
-def test_a_unet_alone_with_the_parts_of_the_folder_it_names(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+def test_a_unet_alone_with_the_parts_of_the_folder_it_names(case: Case, answers: Answers, tmp_path: Path) -> None:
     unet = {name: value for name, value in load_file(case.file).items() if name.startswith("model.diffusion_model.")}
     save_file(unet, tmp_path / "u.safetensors", {"easel.base": case.kind})
     known = checkpoint_of(case.folder, case.family, name=case.kind)
-    _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(known,))), plain, case)
+    _compare(_load(tmp_path / "u.safetensors", case.family, Folder(known=(known,))), answers)
 
 
-def test_a_file_whose_unet_is_there_as_averages_only(case: Case, plain: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_whose_unet_is_there_as_averages_only(case: Case, answers: Answers, tmp_path: Path) -> None:
     weights = load_file(case.file)
     averaged = {ema_name(name) if name.startswith(UNET_PREFIX) else name: value for name, value in weights.items()}
     metadata = dict(read_header(case.file).metadata)
@@ -192,7 +217,7 @@ def test_a_file_whose_unet_is_there_as_averages_only(case: Case, plain: dict[str
     identity = identify(tmp_path / "e.safetensors")
     assert (identity.family, identity.layout, identity.ema) == (case.family, "ldm", True)
     assert "unet" in identity.parts
-    _compare(_load(tmp_path / "e.safetensors", case.family), plain, case)
+    _compare(_load(tmp_path / "e.safetensors", case.family), answers)
 
 
 def test_back_to_the_same_file(case: Case) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.guards import exceptions, rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,10 @@ def test_no_test_is_skipped_and_every_test_claims_something():
     paths = [path for path in TESTS if "guards" not in path.parts]
     _assert_none(_offences(rules.skipped_tests, paths))
     _assert_none(_offences(rules.tests_without_a_claim, paths))
+
+
+def test_the_longest_tests_are_there():
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_every_hook_has_a_test_and_a_section():

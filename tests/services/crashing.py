@@ -1,7 +1,9 @@
-"""The process that `test_kill` kills: the real queue, worker, library and outputs around the stand-in engine, telling what it promised.
+"""The processes that `test_kill` kills: the real queue, worker, library and outputs around the stand-in engine, telling what they promised.
 
-A line on standard output is a promise: `job ID` once `put` returned, `picture ID` once it was announced, `ended ID STATUS`, `filed ID` once a picture
-that waited for its checkpoint's hash has its file. The hash is forgotten at every start and takes a random while, so kills hit every state.
+All modules are imported once, by the process that is started; for each line on its standard input, a seed and a folder, it forks one that works, and
+says `gone` when that was killed. Another line on standard output is a promise: `ready PID` when the work begins, `job ID` once `put` returned,
+`picture ID` once it was announced, `ended ID STATUS`, `filed ID` once a picture that waited for its checkpoint's hash has its file. The hash is
+forgotten at every start and takes a random while, so kills hit every state.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class SlowHash:
         self.known(name)
 
 
-def main(folder: Path, seed: int) -> None:
+def work(folder: Path, seed: int) -> None:
     """Work through the queue and put ever more jobs into it."""
     library = Library.open(folder / "library.db")
     slow = SlowHash(random.Random(seed).uniform(0, 0.3))
@@ -101,7 +103,7 @@ def main(folder: Path, seed: int) -> None:
     outputs.resume()
     queue = JobQueue(library, tell)
     Worker("device:0", queue, Executor(library, outputs), tell).start()
-    promise("ready")
+    promise(f"ready {os.getpid()}")
     while True:
         job = queue.put(Txt2Img(prompt="x", width=64, height=64, steps=4, batch_count=3, batch_size=2, seed=seed), PictureSettings())
         promise(f"job {job.id}")
@@ -109,5 +111,16 @@ def main(folder: Path, seed: int) -> None:
         time.sleep(0.03)
 
 
+def main() -> None:
+    """One process after the other."""
+    for line in sys.stdin:
+        seed, folder = line.rstrip("\n").split(" ", 1)
+        child = os.fork()
+        if child == 0:
+            work(Path(folder), int(seed))
+        os.waitpid(child, 0)
+        promise("gone")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.services.conftest import PaintEngine
@@ -26,24 +31,39 @@ ROOT = Path(__file__).parents[2]
 KILLS = 20
 
 
-def run_and_kill(folder: Path, seed: int, seconds: float, until: str = "") -> list[list[str]]:
-    """Start the process, let it work for so long, or until it promises something of this kind; kill it. The promises it made."""
-    command = [sys.executable, "-m", "tests.services.crashing", str(folder), str(seed)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    timer = threading.Timer(seconds, process.kill)
+@pytest.fixture
+def crashing() -> Iterator[subprocess.Popen[str]]:
+    """The process that forks those that are killed."""
+    command = [sys.executable, "-m", "tests.services.crashing"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+def run_and_kill(crashing: subprocess.Popen[str], folder: Path, seed: int, seconds: float, until: str = "") -> list[list[str]]:
+    """Start a process, let it work for so long, or until it promises something of this kind; kill it. The promises it made."""
+    assert crashing.stdin is not None and crashing.stdout is not None
+    crashing.stdin.write(f"{seed} {folder}\n")
+    crashing.stdin.flush()
+    ready, number = crashing.stdout.readline().split()
+    assert ready == "ready"
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):  # both reasons may come at once
+            os.kill(int(number), signal.SIGKILL)
+
+    timer = threading.Timer(seconds, kill)
     timer.start()
     lines = []
-    for line in process.stdout:
+    for line in iter(crashing.stdout.readline, "gone\n"):
+        assert line, "the process that forks has ended"
         lines.append(line)
         if until and line.startswith(until):
-            process.kill()
+            kill()
     timer.cancel()
-    process.wait()
-    return [line.split() for line in lines if line.endswith("\n")]
+    return [line.split() for line in lines]
 
 
-def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+def test_twenty_kills_lose_nothing(tmp_path: Path, crashing: subprocess.Popen[str]) -> None:
     moments = random.Random(20)
     jobs: set[str] = set()
     pictures: set[int] = set()
@@ -52,7 +72,7 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     interrupted = 0
     for number in range(KILLS):
         seconds, until = (60.0, "filed") if number == KILLS // 2 else (moments.uniform(0.02, 0.5), "")  # one on a slow machine too
-        for kind, name, *rest in run_and_kill(tmp_path, number * 100_000, seconds, until):
+        for kind, name, *rest in run_and_kill(crashing, tmp_path, number * 100_000, seconds, until):
             if kind == "job":
                 jobs.add(name)
             elif kind == "picture":

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedModel
 
 from webui.backend import dit_folder
+from webui.backend.blueprint import blueprint
 from webui.backend.families import sd
 from webui.backend.families.ldm import LOGIT_SCALE, Laid, layout, prefixes
 from webui.backend.families.ldm_keys import ema_name
@@ -194,7 +195,7 @@ def _write_parts(files: ConvertFiles, temporary: Path, stack: ExitStack, progres
 
 def _dit_module(part: Part, weights: Weights, family: str) -> tuple[tuple[nn.Module, Streams], str]:
     """As `_module`, and its configuration."""
-    with torch.device("meta"):
+    with blueprint():
         module = part.build()
     own, config = dit_folder.in_folder(family, part.name, module, part.read(weights))
     return (module, _streams(own)), config
@@ -211,14 +212,14 @@ def _streams(own: Mapping[str, Tensor]) -> Streams:
 def _module(part: Part, weights: Weights, shorten: bool) -> tuple[nn.Module, Streams]:
     """The module on the meta device, and its weights under the names that folders have. `shorten`: without the last layer of the text encoder and its
     projection, which SD 2.x does not use and its folders do not have."""
-    with torch.device("meta"):
+    with blueprint():
         module = part.build()
     own = part.read(weights)
     if isinstance(module, PreTrainedModel):
         if shorten:
             layers = module.config.num_hidden_layers - 1
             own = {key: value for key, value in own.items() if key != "text_projection.weight" and _layer(key) != layers}
-            with torch.device("meta"):
+            with blueprint():
                 module = CLIPTextModel(CLIPTextConfig.from_dict({**module.config.to_dict(), "num_hidden_layers": layers}))
         # transformers 4 wrote every name of a text model behind `text_model.`, and so are the folders that are in circulation
         own = {key if key.startswith("text_") else f"text_model.{key}": value for key, value in own.items()}

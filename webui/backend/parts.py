@@ -19,6 +19,7 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from webui.backend.blueprint import blueprint
 from webui.backend.components import Components
 from webui.backend.device import Device
 from webui.backend.low_bits import numbers_within, packed, with_low_bits
@@ -167,7 +168,7 @@ def dtype_of(part: Part, device: Device) -> torch.dtype:
 
 def build_part(part: Part) -> nn.Module:
     """The part's module on the meta device: names, shapes and dtypes without memory."""
-    with torch.device("meta"):
+    with blueprint():
         return part.build()
 
 

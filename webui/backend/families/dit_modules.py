@@ -19,7 +19,7 @@ EMPTY_T5 = 256
 
 
 def build_transformer(family: str, sizes: Mapping[str, Any]) -> nn.Module:
-    """diffusers' transformer of these sizes; call it under `torch.device("meta")` to allocate nothing."""
+    """diffusers' transformer of these sizes; call it under `blueprint` to allocate nothing."""
     return (SD3Transformer2DModel if family == "sd3" else FluxTransformer2DModel)(**sizes)
 
 

@@ -12,6 +12,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from webui.backend.blueprint import blueprint
 from webui.backend.components import END, Encoded
 from webui.backend.families.sd_config import SdConfig, TextConfig, UNetConfig, VaeConfig
 
@@ -39,7 +40,7 @@ class SdModules:
 
 
 def build_unet(config: UNetConfig) -> UNet2DConditionModel:
-    """diffusers' UNet of these sizes; call it under `torch.device("meta")` to allocate nothing."""
+    """diffusers' UNet of these sizes; call it under `blueprint` to allocate nothing."""
     down = tuple("CrossAttnDownBlock2D" if attention else "DownBlock2D" for attention in config.attention)
     up = tuple("CrossAttnUpBlock2D" if attention else "UpBlock2D" for attention in reversed(config.attention))
     layers = [attention or 1 for attention in config.attention]
@@ -100,14 +101,14 @@ def builders(config: SdConfig) -> dict[str, Callable[[], nn.Module]]:
 
 def build_modules(config: SdConfig) -> SdModules:
     """All modules on the meta device: shapes and names, no memory."""
-    with torch.device("meta"):
+    with blueprint():
         parts: dict[str, Any] = {name: build() for name, build in builders(config).items()}
     return SdModules(config, **parts)
 
 
 def build_keys(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     """The state dict of a module that is not there, on the meta device."""
-    with torch.device("meta"):
+    with blueprint():
         return build().state_dict()
 
 
