@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -161,7 +162,7 @@ def guarded(profiles: Profiles) -> Iterator[Guarded]:
 def open_page(guarded: Guarded, server: Server) -> Callable[..., Page]:
     """`open_page(**context options)`: the page in a new profile, ready for input."""
 
-    def open_one(**options: object) -> Page:
+    def open_one(**options: Any) -> Page:
         page = guarded.context(**options).pages[0]
         visit(page, server)
         return page
