@@ -143,7 +143,7 @@ def take_canvas(browser: Browser, url: str, steps: int) -> None:
 def paint(page: Page, spots: Sequence[tuple[int, int]]) -> None:
     """Draw through points of the sheet."""
     page.locator("#img2img_image").scroll_into_view_if_needed()
-    seen = page.evaluate("import('/web/canvas.js').then((canvas) => canvas.inspect())")
+    seen = page.evaluate("import(`/${easelPage.web}/canvas.js`).then((canvas) => canvas.inspect())")
     first, *others = [(seen["left"] + x * seen["scale"], seen["top"] + y * seen["scale"]) for x, y in spots]
     page.mouse.move(*first)
     page.mouse.down()
