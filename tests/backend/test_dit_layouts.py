@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from tests.backend.model_files import FORMATS, rewritten, write_gguf
-from tests.backend.test_sd_layouts import CPU, Folder
+from tests.backend.test_sd_layouts import CPU, Answers, Folder
 from tools.random_checkpoint import random_tensor
 from tools.random_dit import PIECES, SIZES, Tiny, file_weights, write_file, write_folder, write_parts
 from webui.backend import parts
@@ -131,19 +131,6 @@ def encoded_by_hand(plain: dict[str, Any], flux: bool, length: int = 9) -> tuple
 SIGMA = 0.7
 
 
-@dataclass
-class Answers:
-    """What diffusers' and transformers' modules say: texts, one step of the transformer, the autoencoder; and what they were asked."""
-
-    context: torch.Tensor
-    pooled: torch.Tensor
-    x: torch.Tensor
-    step: torch.Tensor
-    decoded: torch.Tensor
-    picture: torch.Tensor
-    encoded: torch.Tensor
-
-
 @pytest.fixture(scope="module")
 def answers(case: Case, plain: dict[str, Any]) -> Answers:
     return answers_of(plain, case.flux)
@@ -176,7 +163,7 @@ def compare(components: Components, wanted: Answers) -> None:
     """Texts, one step of the transformer and the autoencoder, within 1e-5."""
     encoded = [one.encode(clip_tokens(one.pad) if one.tokenize is None else t5_tokens(9), None) for one in components.text_encoders]
     ours = components.join(encoded)
-    assert ours.pooled is not None
+    assert ours.pooled is not None and wanted.pooled is not None
     torch.testing.assert_close(ours.states, wanted.context, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.pooled, wanted.pooled, atol=1e-5, rtol=0)
     rows = [components.describe(row, Frame(96, 64, distilled=2.5)) for row in ours.pooled]

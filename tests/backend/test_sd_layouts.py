@@ -128,12 +128,12 @@ class Answers:
 
     context: torch.Tensor
     pooled: torch.Tensor | None
-    classed: bool
     x: torch.Tensor
     step: torch.Tensor
     decoded: torch.Tensor
     picture: torch.Tensor
     encoded: torch.Tensor
+    classed: bool = False
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def answers(case: Case, plain: dict[str, Any]) -> Answers:
     vae, scaling = plain["vae"], plain["vae"].config.scaling_factor
     picture = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
     decoded, encoded = vae.decode(x[:, :4] / scaling).sample, vae.encode(picture).latent_dist.mean * scaling
-    return Answers(context, pooled, bool(classes), x, step, decoded, picture, encoded)
+    return Answers(context, pooled, x, step, decoded, picture, encoded, bool(classes))
 
 
 @torch.inference_mode()
