@@ -5,7 +5,8 @@
     convert SOURCE [--layout …] …         write a checkpoint anew: layout, dtype, EMA, prune, VAE
     merge A [B [C]] [--method …] …        merge checkpoints as A1111's merger does
 
-A name is that of the list, with or without its ending. New files go into models/Stable-diffusion (`--models-dir` or `--data-dir` name another place).
+A name is that of the list, with or without its ending, without its folder where only one is called so. New files go into models/Stable-diffusion
+(`--models-dir` or `--data-dir`, before the command or behind it, name another place).
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pydantic import ValidationError
 
 from webui.options import parse_options
-from webui.schema.errors import WebuiError, field_errors
+from webui.schema.errors import RequestError, WebuiError, field_errors
 from webui.schema.model_work import Convert, Merge, ModelWork
 from webui.services.assembly import make_folders, open_models
 from webui.services.cards import FILE_KINDS, ModelCards
@@ -31,8 +33,15 @@ from webui.services.model_work import ModelWorkshop
 FLAGS = {
     "primary_model_name": "A", "secondary_model_name": "B", "tertiary_model_name": "C", "interp_method": "--method", "custom_name": "--name",
     "bake_in_vae": "--vae", "discard_weights": "--discard", "config_source": "--config", "metadata_json": "--metadata", "source": "SOURCE",
+    "checkpoint": "model", "name": "NAME",
 }
 """Field → what the command line calls it."""
+
+
+CALLED: Sequence[Callable[[dict[str, Any]], str]] = (
+    lambda card: card["name"], lambda card: str(PurePosixPath(card["name"]).with_name(card["title"])), lambda card: card["title"],
+)
+"""What a model may be called: with its ending, without, and without its folder."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +85,11 @@ def list_models(shelf: ModelCards, options: argparse.Namespace) -> int:
 def show_model(shelf: ModelCards, options: argparse.Namespace) -> int:
     """Print what is known of one model."""
     wanted = options.name
-    names = [card["name"] for card in shelf.cards() if card["kind"] == options.kind and wanted in (card["name"], card["title"])]
-    card = shelf.card(options.kind, names[0] if names else wanted)
+    cards = [card for card in shelf.cards() if card["kind"] == options.kind]
+    names = next((found for called in CALLED if (found := [card["name"] for card in cards if called(card) == wanted])), [wanted])
+    if len(names) > 1:
+        raise RequestError(f"{len(names)} models are called “{wanted[:120]}”.", field="name", hint=f"Say which: {' or '.join(names[:5])}.")
+    card = shelf.card(options.kind, names[0])
     if options.json:
         print(json.dumps(card, indent=2, ensure_ascii=False))
         return 0
@@ -134,8 +146,8 @@ def _progress(request: ModelWork) -> Callable[[float], None]:
 def _parser() -> argparse.ArgumentParser:
     look = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="launch.py models", description=__doc__, formatter_class=look, allow_abbrev=False)
-    parser.add_argument("--data-dir", help="the data folder, when it is not the program's own")
-    parser.add_argument("--models-dir", help="the models folder")
+    parser.set_defaults(data_dir=None, models_dir=None)
+    _add_folders(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="every model", allow_abbrev=False)
     listing.add_argument("--kind", choices=("checkpoint", *FILE_KINDS))
@@ -147,7 +159,15 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(act=act)
     _add_convert(commands.add_parser("convert", help="write a checkpoint anew", allow_abbrev=False))
     _add_merge(commands.add_parser("merge", help="merge checkpoints", allow_abbrev=False))
+    for command in commands.choices.values():
+        _add_folders(command)
     return parser
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    """Before the command's name or behind it; where it is not given, what stood before stays."""
+    command.add_argument("--data-dir", default=argparse.SUPPRESS, help="the data folder, when it is not the program's own")
+    command.add_argument("--models-dir", default=argparse.SUPPRESS, help="the models folder")
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend import catalog as catalogs
 from webui.backend import hashing
 from webui.backend.catalog import Catalog
@@ -365,3 +366,11 @@ def test_what_cannot_be_run_yet_says_so(folder: Path, hashes, fake) -> None:
 def test_every_family_that_is_promised_is_loaded() -> None:
     assert set(RUNS) == set(FAMILIES)
     assert set(RUNS) <= set(NAMES)
+
+
+def test_a_name_without_its_ending_may_have_its_folder(tmp_path: Path, hashes) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_checkpoint(tmp_path / folder / "same.safetensors", TINY, 1)
+    catalog = Catalog([tmp_path], hashes)
+    assert [catalog.get(name).name for name in ("b/same", "b/same [0123456789]", "b/same.safetensors")] == ["b/same.safetensors"] * 3

@@ -62,3 +62,24 @@ def test_it_needs_neither_gradio_nor_torch_to_begin() -> None:
     code = "import sys; from tools import models; print([name for name in ('gradio', 'torch', 'fastapi') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_folders_are_named_before_or_behind_the_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["list", "--data-dir", str(data)], ["list", "--models-dir", str(data / "models"), "--data-dir", str(data)]):
+        assert models.main(words) == 0
+        assert "a.safetensors" in capsys.readouterr().out
+
+
+def test_names_with_folders_and_two_of_the_same(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name goes without its ending, with its folder or without; where two are called so, neither is guessed."""
+    folder = data / "models" / "Stable-diffusion"
+    for place in ("ünï 漢字", "it's"):
+        (folder / place).mkdir()
+        save_file({CONV_IN: torch.zeros(2, 4, 3, 3)}, folder / place / "sp \"ace\".safetensors", {"format": "pt"})
+    assert run(data, "info", "ünï 漢字/sp \"ace\"") == 0
+    assert "ünï 漢字/sp" in capsys.readouterr().out
+    assert run(data, "convert", "it's/sp \"ace\"", "--name", "made") == 0 and (folder / "made.safetensors").is_file()
+    for words, flag in ((("info", "sp \"ace\""), "NAME: 2 models"), (("merge", "a", "sp \"ace\""), "B: 2 checkpoints")):
+        assert run(data, *words) == 1
+        told = capsys.readouterr().err
+        assert flag in told and "Say which: it's/sp \"ace\".safetensors or ünï 漢字/sp \"ace\".safetensors." in told

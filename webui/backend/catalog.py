@@ -65,7 +65,7 @@ class Catalog:
         return next((entry.name for entry in self._known().values() if entry.error is None and os.path.exists(entry.path)), None)
 
     def get(self, name: str, field: str = "checkpoint") -> Checkpoint:
-        """A usable checkpoint by name, by `name [hash]` or by file name without folder and suffix.
+        """A usable checkpoint by name, by `name [hash]` or by name without suffix, with its folder or without.
 
         Raises `RequestError` at `field` with near names when there is none, `ModelError` with the reason when the file is unusable or gone.
         """
@@ -117,7 +117,8 @@ class Catalog:
         bare = name.rsplit(" [", 1)[0] if name.endswith("]") else name
         if bare in entries:
             return entries[bare]
-        return next((entry for entry in entries.values() if bare and entry.stem == bare), None)
+        named = next((entry for entry in entries.values() if entry.bare_name == bare), None)
+        return named or next((entry for entry in entries.values() if bare and entry.stem == bare), None)
 
     def _unknown(self, name: str, field: str) -> RequestError:
         names = [entry.name for entry in self._known().values() if entry.error is None]

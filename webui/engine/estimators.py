@@ -17,12 +17,12 @@ FOLDERS = ("depth", "midas")
 """Below models/; the second is A1111's."""
 
 PREPROCESSOR = "preprocessor_config.json"
-FOLDER = (
+WANTED = (
     "the folder of a depth estimator in transformers' layout (config.json, preprocessor_config.json, model.safetensors), "
     "for example Intel/dpt-hybrid-midas or depth-anything/Depth-Anything-V2-Small-hf, into models/depth/."
 )
-HINT = f"Give a depth map, or put {FOLDER}"
-HIRES_HINT = f"Switch hires fix off, or put {FOLDER}"
+HINT = f"Give a depth map, or put {WANTED}"
+HIRES_HINT = f"Switch hires fix off, or put {WANTED}"
 
 
 @dataclass(frozen=True)

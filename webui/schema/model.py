@@ -110,6 +110,11 @@ class Checkpoint(Frozen):
         return f"{self.stem} [{self.sha256[:10]}]" if self.sha256 else self.stem
 
     @property
+    def bare_name(self) -> str:
+        """The name without its extension, with its folders."""
+        return f"{self.name.removesuffix(self.name.rsplit('/', 1)[-1])}{self.stem}"
+
+    @property
     def stem(self) -> str:
         """File name without folders and extension: the `Model` of the infotext."""
         name = self.name.rsplit("/", 1)[-1]
