@@ -43,9 +43,7 @@ _REASONS: tuple[tuple[str, Values, str], ...] = (
      ("--skip-prepare-environment --skip-torch-cuda-test --skip-python-version-check --skip-version-check --reinstall-torch --reinstall-xformers"
      " --update-check --update-all-extensions --no-download-sd-model --uv --uv-symlink")),
     ("this file or folder is not read; put its content below --models-dir or --data-dir", "one",
-     ("--config --vae-dir --vae-path --text-encoder-dir --embeddings-dir --hypernetwork-dir --lora-dir --lyco-dir --controlnet-dir"
-     " --gfpgan-dir --gfpgan-model --gfpgan-models-path --codeformer-models-path --esrgan-models-path --bsrgan-models-path --realesrgan-models-path"
-     " --dat-models-path --swinir-models-path --clip-models-path --localizations-dir --textual-inversion-templates-dir"
+     ("--config --vae-path --gfpgan-dir --gfpgan-model --clip-models-path --localizations-dir --textual-inversion-templates-dir"
      " --forge-ref-a1111-home --forge-ref-comfy-home --forge-ref-comfy-yaml --model-ref")),
     ("settings live in the data folder", "one", "--ui-config-file --ui-settings-file --freeze-settings-in-sections --freeze-specific-settings"),
     ("settings live in the data folder", "none", "--freeze-settings --hide-ui-dir-config"),

@@ -112,7 +112,7 @@ def make_studio(options: LaunchOptions, folders: Folders) -> Studio:
     defaults = FormDefaults(folders.data / "ui-config.json", names)
     queue = JobQueue(library, events.publish)
     hasher = Hasher(catalog, queue, enabled=not options.no_hashing)
-    files = make_files(folders, library)
+    files = make_files(options, folders, library)
     registries.upscalers.follow(lambda: found_upscalers(files, catalog))
     params = folders.data / "params.txt" if options.prompt_history else None
     outputs = Outputs(

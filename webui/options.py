@@ -10,12 +10,13 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from webui.ignored_flags import IGNORED, split_ignored
 from webui.schema.errors import ConflictError, RequestError
 from webui.schema.launch import LaunchOptions
 from webui.schema.machine import DeviceOptions, MemoryMode
+from webui.schema.model import FileKind
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PORT = 7860
@@ -29,6 +30,18 @@ MEMORY_FLAGS: tuple[tuple[str, MemoryMode, str], ...] = (
 )
 """A1111's and Forge's flags of the same meaning, the mode, and the words of --help."""
 
+FILE_FOLDER_FLAGS: tuple[tuple[str, FileKind, str], ...] = (
+    ("--vae-dir", "vae", "VAEs"),
+    ("--text-encoder-dir", "text_encoder", "text encoders"),
+    ("--lora-dir --lyco-dir", "lora", "LoRAs"),
+    ("--embeddings-dir", "embedding", "embeddings"),
+    ("--hypernetwork-dir", "hypernetwork", "hypernetworks"),
+    ("--controlnet-dir", "controlnet", "ControlNets"),
+    ("--esrgan-models-path --realesrgan-models-path --bsrgan-models-path --swinir-models-path --dat-models-path", "upscaler", "upscalers"),
+    ("--gfpgan-models-path --codeformer-models-path", "face_restorer", "networks that restore faces"),
+)
+"""A1111's and Forge's flags for folders, what lies there, and the word for it in --help. Each may be given again."""
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse that raises our error instead of printing its usage and leaving."""
@@ -36,6 +49,15 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise `RequestError`: one line, and where to look."""
         raise RequestError(f"Command line: {message}.", hint="`python app.py --help` lists the flags.")
+
+
+class _Folders(argparse.Action):
+    """Collects folders; one that is not there is refused under the flag's name as it was spelled."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        del parser
+        found = _existing_folder(option_string or self.dest, values)
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), found))
 
 
 def parse_options(argv: Sequence[str]) -> LaunchOptions:
@@ -57,6 +79,7 @@ def parse_options(argv: Sequence[str]) -> LaunchOptions:
         outputs_dir=_usable_folder("--outputs-dir", given.outputs_dir, data_dir / "outputs"),
         ckpt=_existing_file("--ckpt", given.ckpt),
         ckpt_dir=_existing_folder("--ckpt-dir", given.ckpt_dir),
+        file_folders={kind: getattr(given, kind) for _, kind, _ in FILE_FOLDER_FLAGS},
         device=_device(given),
         gradio_auth=_pairs("--gradio-auth", given.gradio_auth) + _pairs_from_file(given.gradio_auth_path),
         api_auth=_pairs("--api-auth", given.api_auth),
@@ -119,6 +142,8 @@ def _make_parser() -> _Parser:
     add("--ckpt", metavar="FILE", help="the checkpoint to begin with")
     add("--styles-file", metavar="FILE", action="append", default=[], help="a styles file, or a pattern such as styles/*.csv; may be given again")
     add("--ckpt-dir", metavar="DIR", help="a second folder of checkpoints")
+    for flags, kind, words in FILE_FOLDER_FLAGS:
+        add(*flags.split(), dest=kind, metavar="DIR", action=_Folders, default=(), help=f"a further folder of {words}; may be given again")
     help_text = "a further folder of pictures for Batch and Extras; may be given again"
     add("--gradio-allowed-path", metavar="DIR", nargs="+", action="extend", default=[], help=help_text)
     add = parser.add_argument_group("device").add_argument

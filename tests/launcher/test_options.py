@@ -121,12 +121,24 @@ def test_further_folders_of_pictures(tmp_path):
         parse_options(["--gradio-allowed-path", str(tmp_path / "none")])
 
 
+def test_further_folders_of_model_files(tmp_path: Path):
+    """All of A1111's spellings of a kind are one list."""
+    names = [tmp_path / name for name in ("vaes", "esrgan", "swinir")]
+    for name in names:
+        name.mkdir()
+    vaes, esrgan, swinir = map(str, names)
+    folders = parse_options([f"--vae-dir={vaes}", "--esrgan-models-path", esrgan, "--swinir-models-path", swinir]).file_folders
+    assert (folders["vae"], folders["upscaler"], folders["lora"]) == ((names[0],), tuple(names[1:]), ())
+    with pytest.raises(RequestError, match="--lyco-dir: there is no folder"):
+        parse_options(["--lyco-dir", str(tmp_path / "none")])
+
+
 def test_flags_of_a1111_without_a_meaning_here_are_named_and_skipped():
-    line = "--lowram --opt-sdp-attention --ngrok token --vae-dir=/x --port 5 --api --lowram"
+    line = "--lowram --opt-sdp-attention --ngrok token --vae-path=/x --port 5 --api --lowram"
     options = parse_options(line.split())
     assert options.port == 5
     names = [note.partition(":")[0] for note in options.ignored]
-    assert names == ["--lowram", "--opt-sdp-attention", "--ngrok", "--vae-dir", "--api"]
+    assert names == ["--lowram", "--opt-sdp-attention", "--ngrok", "--vae-path", "--api"]
     assert all(note.partition(": ")[2] for note in options.ignored)
 
 

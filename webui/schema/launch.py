@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from webui.schema.base import Frozen
 from webui.schema.machine import DeviceOptions
+from webui.schema.model import FileKind
 
 
 class LaunchOptions(Frozen):
@@ -28,6 +30,9 @@ class LaunchOptions(Frozen):
 
     ckpt_dir: Path | None = None
     """A second folder of checkpoints."""
+
+    file_folders: Mapping[FileKind, tuple[Path, ...]] = {}
+    """Further folders of what goes with checkpoints."""
 
     device: DeviceOptions = DeviceOptions()
     gradio_auth: Annotated[tuple[tuple[str, str], ...], Field(repr=False)] = ()

@@ -32,7 +32,7 @@ def open_models(options: LaunchOptions, folders: Folders) -> Iterator[tuple[Mode
     folders.create()
     library = open_library(folders)
     try:
-        catalog, files = make_catalog(options, folders, library)[0], make_files(folders, library)
+        catalog, files = make_catalog(options, folders, library)[0], make_files(options, folders, library)
         yield ModelCards(catalog, files), ModelWorkshop(catalog, files)
     finally:
         library.close()
@@ -68,9 +68,9 @@ UPSCALER_FOLDERS = ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "DAT", "HAT", "S
 FACE_FOLDERS = ("GFPGAN", "Codeformer", "RestoreFormer", "facerestore_models")
 
 
-def make_files(folders: Folders, library: Library) -> NetworkFiles:
-    """A1111's folders; its embeddings lie beside models/."""
-    models = folders.models
+def make_files(options: LaunchOptions, folders: Folders, library: Library) -> NetworkFiles:
+    """A1111's folders, whose embeddings lie beside models/, and those of the command line behind them."""
+    models, more = folders.models, options.file_folders
     places: dict[FileKind, tuple[Path, ...]] = {
         "vae": (models / "VAE",), "lora": (models / "Lora", models / "LyCORIS"),
         "embedding": (models / "embeddings", models.parent / "embeddings"), "hypernetwork": (models / "hypernetworks",),
@@ -78,4 +78,5 @@ def make_files(folders: Folders, library: Library) -> NetworkFiles:
         "face_restorer": tuple(models / name for name in FACE_FOLDERS), "face_detector": (models / "opencv", models / "facedetection"),
         "text_encoder": (models / "text_encoder", models / "text_encoders", models / "clip"),
     }
-    return NetworkFiles(places, HashTable(library), HashTable(library, content_hashes))
+    whole: dict[FileKind, tuple[Path, ...]] = {kind: (*found, *more.get(kind, ())) for kind, found in places.items()}
+    return NetworkFiles(whole, HashTable(library), HashTable(library, content_hashes))
