@@ -190,8 +190,9 @@ def test_foreign_text_stays_text_in_dialog_and_tab(open_page: Open) -> None:
 
 def test_an_error_at_an_override_is_shown_at_its_chip(open_page: Open, server: Server) -> None:
     page = set_small(open_page())
-    page.evaluate("""() => { easel.draft.settings = { CLIP_stop_at_last_layers: 99, eta_noise_seed_delta: 7 };
-      localStorage.setItem('easel.draft', JSON.stringify(easel.draft)); }""")
+    page.evaluate("""import(`/${easelPage.web}/forms.js`).then(({ change }) =>
+      change({ settings: { CLIP_stop_at_last_layers: 99, eta_noise_seed_delta: 7 } }, 'txt2img'))""")
+    expect(page.locator("#txt2img_override_settings .chip")).to_have_count(2)
     page.reload()
     page.wait_for_selector("html[data-easel=ready]")
     page.click("#txt2img_generate")
