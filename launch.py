@@ -415,10 +415,10 @@ def pip_trouble(said: str, environment: Environment) -> Trouble:
 
 
 def test_arguments(rest: list[str]) -> list[str]:
-    """pytest's arguments. --all lifts the default selection of pyproject.toml; GPU tests join where there is one. Three processes share the tests:
-    two compute, and the browser's, which stay in one (tests/conftest.py), wait for half of their time; `-n 0` is one process."""
+    """pytest's arguments. --all lifts the default selection of pyproject.toml; GPU tests join where there is one. Two processes share the tests, the
+    browser's stay in one (tests/conftest.py); `-n 0` is one process."""
     others = [word for word in rest if word != "--all"]
-    processes = [] if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in rest) else ["-n", "3"]
+    processes = [] if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in rest) else ["-n", "2"]
     if len(others) == len(rest):
         return [*processes, *others]
     return [*processes, "-m", "" if shutil.which("nvidia-smi") else "not gpu", *others]

@@ -272,7 +272,7 @@ def test_progress_names_the_download_and_what_has_arrived(tmp_path, capsys):
     assert lines == ["downloading torch-2.15.0, 3 of 821 MB", "unpacking packages, 0 of 3", "unpacking packages, 1 of 3"]
 
 
-SHARED = ["-n", "3"]
+SHARED = ["-n", "2"]
 
 
 @pytest.mark.parametrize(("given", "passed"), [
