@@ -56,8 +56,8 @@ class _Folders(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         del parser
-        found = _existing_folder(option_string or self.dest, values)
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest), found))
+        given = values if isinstance(values, list) else [values]
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), *(_existing_folder(option_string or self.dest, entry) for entry in given)))
 
 
 def parse_options(argv: Sequence[str]) -> LaunchOptions:
@@ -91,7 +91,7 @@ def parse_options(argv: Sequence[str]) -> LaunchOptions:
         safe_mode=given.safe_mode,
         no_hashing=given.no_hashing,
         styles_files=tuple(Path(entry).expanduser().absolute() for entry in given.styles_file),
-        picture_folders=tuple(filter(None, (_existing_folder("--gradio-allowed-path", entry) for entry in given.gradio_allowed_path))),
+        picture_folders=given.gradio_allowed_path,
         prompt_history=not given.no_prompt_history,
         ignored=ignored,
     )
@@ -145,7 +145,7 @@ def _make_parser() -> _Parser:
     for flags, kind, words in FILE_FOLDER_FLAGS:
         add(*flags.split(), dest=kind, metavar="DIR", action=_Folders, default=(), help=f"a further folder of {words}; may be given again")
     help_text = "a further folder of pictures for Batch and Extras; may be given again"
-    add("--gradio-allowed-path", metavar="DIR", nargs="+", action="extend", default=[], help=help_text)
+    add("--gradio-allowed-path", metavar="DIR", nargs="+", action=_Folders, default=(), help=help_text)
     add = parser.add_argument_group("device").add_argument
     add("--device-id", metavar="N", help="CUDA device; default: the first")
     add("--use-cpu", nargs="*", metavar="PART", help="run on the CPU; A1111's parts are read, and `all` or `sd` mean everything")

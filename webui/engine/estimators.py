@@ -41,7 +41,8 @@ def find_estimator(checkpoint: Checkpoint, models: Path | None) -> Estimator | N
 
 def check_depth(request: PictureRequest, checkpoints: Iterable[Checkpoint], models: Path | None) -> None:
     """Raises `RequestError` when one of the checkpoints that are shown a picture looks at its depth and nobody knows it."""
-    if request.depth is not None if isinstance(request, Img2Img) else second_pass(request) is None:
+    asks = request.depth is None if isinstance(request, Img2Img) else second_pass(request) is not None
+    if not asks:
         return
     lacking = next((one for one in checkpoints if one.variant == "depth" and find_estimator(one, models) is None), None)
     if lacking is not None:
