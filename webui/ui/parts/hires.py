@@ -37,9 +37,8 @@ def place_hires(form: Form[Txt2Img], studio: Studio) -> None:
             for names in MORE_ROWS:
                 _place_row(form, names)
     watched, say = [form.components[name] for name in SIZES], partial(say_sizes, studio)
-    for component in watched:
-        listen(component.change, say, inputs=watched, outputs=[sizes], preprocess=False, trigger_mode="always_last")
-    form.loads.append((say, watched, sizes))
+    # One listener for every change and for the page's opening: answers of several could come in another order than they were asked.
+    listen(partial(gr.on, None), say, inputs=watched, outputs=[sizes], preprocess=False, trigger_mode="always_last")
     _wire_button(form, form.tab)
 
 

@@ -53,4 +53,5 @@ def list_styles(studio: Studio, chosen: list[str] | None) -> dict[str, Any]:
     """The style picker with the file as it is now; chosen ones stay while they are there."""
     choices = style_choices(studio)
     known = {value for _, value in choices}
-    return gr.update(choices=choices, value=[name for name in chosen or [] if name in known])
+    kept = [name for name in chosen or [] if name in known]
+    return gr.update(choices=choices) if kept == (chosen or []) else gr.update(choices=choices, value=kept)

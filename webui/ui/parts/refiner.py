@@ -36,4 +36,4 @@ def list_further(studio: Studio, source: Any, chosen: str | None) -> dict[str, A
     if not studio.models_at_hand:
         return gr.update()
     choices: Choices = source()
-    return gr.update(choices=choices, value=chosen if chosen in {value for _, value in choices} else "")
+    return gr.update(choices=choices) if chosen in {value for _, value in choices} else gr.update(choices=choices, value="")

@@ -35,10 +35,10 @@ def place_top(form: Form[Any], studio: Studio, page: gr.Blocks) -> None:
 
 
 def list_checkpoints(studio: Studio, chosen: str | None) -> dict[str, Any]:
-    """The picker with the list as it is now; the choice stays while its file is there, else it becomes the default. Nothing changes while there is no
-    list yet."""
+    """The picker with the list as it is now; while its file is there nothing is said of the choice (the person may have made another since), else it
+    becomes the default. Nothing changes while there is no list yet."""
     if not studio.models_at_hand:
         return gr.update()
     choices: Choices = checkpoint_choices(studio)
     known = {value for _, value in choices}
-    return gr.update(choices=choices, value=chosen if chosen in known else studio.default_checkpoint() or "")
+    return gr.update(choices=choices) if chosen in known else gr.update(choices=choices, value=studio.default_checkpoint() or "")

@@ -8,23 +8,27 @@ const RETRY_FIRST = 700, RETRY_MOST = 5000, LEASE = 4000;
 
 // `onEvent(event)` for each event; `onLink(up)` when the connection to the server comes or goes.
 export function connect(onEvent, onLink) {
-  let behind = []; // events that came before the first snapshot
+  let begun = false; // nothing is told before the first snapshot
+  const waiting = new Set(); // for each snapshot that was asked for, what came since: it may be younger
   const deliver = (message) => {
     if ('up' in message) return onLink(message.up);
-    if (behind && message.event.type !== 'snapshot') return behind.push(message.event);
-    onEvent(message.event);
-    const late = behind || [];
-    behind = null;
-    late.forEach(onEvent);
+    for (const since of waiting) since.push(message.event);
+    begun ||= message.event.type === 'snapshot';
+    if (begun) onEvent(message.event);
   };
   const share = (message) => { deliver(message); channel.postMessage(message); };
   channel.onmessage = ({ data }) => deliver(data);
 
   const refetch = async (wait = RETRY_FIRST) => {
+    const since = [];
+    waiting.add(since);
     try {
-      deliver({ event: await get('state') });
+      const event = await get('state');
+      waiting.delete(since);
+      [event, ...since].forEach((one) => deliver({ event: one }));
       onLink(true);
     } catch {
+      waiting.delete(since);
       onLink(false);
       setTimeout(refetch, wait, Math.min(wait * 2, RETRY_MOST));
     }
