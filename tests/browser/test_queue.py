@@ -86,7 +86,9 @@ def test_a_look_at_the_server_that_comes_late_does_not_bring_an_old_state_back(g
     server.post(f"jobs/{job}/interrupt")
     ended = page.locator(f".job.ended [data-key=requeue-{job}]")
     expect(ended).to_be_visible()
-    page.evaluate("import(`/${easelPage.web}/store.js`).then(({ subscribe }) => subscribe((_, { type }) => { window.late ||= type === 'snapshot'; }))")
+    page.evaluate(
+        "import(`/${easelPage.web}/store.js`).then(({ subscribe }) => subscribe((_, event) => { window.late ||= event.type === 'snapshot'; }))",
+    )
     route, answer = held[0]
     route.fulfill(response=answer)
     page.wait_for_function("window.late")
