@@ -100,6 +100,25 @@ def test_a_second_tab_sees_the_same(guarded: Guarded, server: Server) -> None:
         expect(page.locator("#html_info_txt2img pre")).to_contain_text("seen twice")
 
 
+def test_each_tab_keeps_its_own_form_and_a_new_one_gets_what_was_said_last(guarded: Guarded, server: Server) -> None:
+    def says(page: Page, prompt: str, cfg: str) -> None:
+        expect(page.locator("#txt2img_prompt textarea")).to_have_value(prompt)
+        expect(page.locator("#txt2img_cfg_scale input[type=number]")).to_have_value(cfg)
+
+    context = guarded.context()
+    first, second = visit(context.pages[0], server), context.new_page()
+    first.fill("#txt2img_prompt textarea", "of the first")
+    first.wait_for_function("easel.draft.prompt === 'of the first'")
+    says(visit(second, server), "of the first", "7")
+    second.fill("#txt2img_prompt textarea", "of the second")
+    second.wait_for_function("easel.draft.prompt === 'of the second'")
+    first.fill("#txt2img_cfg_scale input[type=number]", "4")
+    first.wait_for_function("easel.draft.cfg_scale === 4")
+    says(visit(second, server), "of the second", "7")
+    says(visit(first, server), "of the first", "4")
+    says(visit(context.new_page(), server), "of the second", "4")
+
+
 def test_eight_tabs_open_and_generate_works_in_each(guarded: Guarded, server: Server) -> None:
     context = guarded.context()
     tabs = [visit(page, server) for page in (context.pages[0], *(context.new_page() for _ in range(7)))]

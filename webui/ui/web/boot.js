@@ -4,13 +4,22 @@
   const page = window.easelPage;
   const server = askServer(); // settings of the page, defaults of the form
   const read = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
-  const draft = read('easel.draft') || {};
+  // What a tab of the browser remembers over a reload; a new one takes what was kept last (`forAll`).
+  const recall = (key) => { try { return JSON.parse(sessionStorage.getItem(key) ?? localStorage.getItem(key)); } catch { return null; } };
+  const remember = (key, value, forAll = value) => {
+    try {
+      sessionStorage.setItem(key, JSON.stringify(value));
+      localStorage.setItem(key, JSON.stringify(forAll));
+    } catch { /* storage is full or forbidden: the page works without it */ }
+  };
+  const draft = recall('easel.draft') || {};
+  remember('easel.draft', draft, read('easel.draft') || {}); // what another tab says from now on stays there
 
-  const easel = window.easel = { page, server, draft, born: {} };
+  const easel = window.easel = { page, server, draft, recall, remember, born: {} };
   easel.keep = (path, value) => {
     if (draft[path] === value) return;
-    Object.assign(draft, read('easel.draft') || {}, { [path]: value }); // other tabs keep their fields in the same draft
-    try { localStorage.setItem('easel.draft', JSON.stringify(draft)); } catch { /* storage is full or forbidden: the page works without it */ }
+    draft[path] = value;
+    remember('easel.draft', draft, { ...read('easel.draft'), [path]: value }); // of each field what was said last in any tab
     document.dispatchEvent(new CustomEvent('easel:keep', { detail: path }));
   };
   // One or more fields of a form are other ones now.
@@ -28,11 +37,11 @@
   easel.read = () => {};
   easel.fill = (values) => values;
   easel.tab = easel.making = 'txt2img'; // the open tab, and the form that is meant
-  easel.tabBefore = read('easel.tab'); // main.js opens it again
+  easel.tabBefore = recall('easel.tab'); // main.js opens it again
   easel.openedTab = (id) => {
     easel.tab = id;
     if (id in page.forms) easel.making = id;
-    try { localStorage.setItem('easel.tab', JSON.stringify(id)); } catch { /* as above */ }
+    remember('easel.tab', id);
     document.dispatchEvent(new CustomEvent('easel:tab', { detail: id }));
   };
 

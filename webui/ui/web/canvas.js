@@ -1,7 +1,7 @@
 // The canvas of img2img: modes, tools and keys around the sheet (`canvas_paper.js`) and its view (`canvas_view.js`). Drawn when its tab is first opened.
 
 import { mountBatch } from './canvas_batch.js';
-import { Keeper, decode, recall, remember } from './canvas_store.js';
+import { Keeper, decode } from './canvas_store.js';
 import { Paper, around, cover, surface } from './canvas_paper.js';
 import { View } from './canvas_view.js';
 import { addIcons, button, byId, h, icon, keyOf, setRange } from './dom.js';
@@ -37,11 +37,11 @@ addIcons({
   open: 'M4 7h6l2 2h8v10H4z',
 });
 
-const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...recall('easel.canvas') };
+const chosen = { mode: 'img2img', tool: 'brush', size: 40, softness: 0, opacity: 100, pressure: true, colour: '#d9483b', blur: false, ...easel.recall('easel.canvas') };
 const SEEN = ['mode', 'tool', 'blur']; // what the sheet looks like depends on these
 function choose(values) {
   Object.assign(chosen, values);
-  remember('easel.canvas', chosen);
+  easel.remember('easel.canvas', chosen);
   (SEEN.some((name) => name in values) ? redraw : draw)();
 }
 const arrivals = () => import('./to_canvas.js'); // fetched when needed

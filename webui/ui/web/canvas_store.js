@@ -5,6 +5,7 @@ import { call } from './api.js';
 import { encodePng } from './canvas_png.js';
 import { t } from './words.js';
 
+const { recall, remember } = window.easel;
 const PARTS = ['picture', 'colour', 'mask'];
 const KEPT = 12; // sheets; older ones go
 const NAME = 'easel.sheet';
@@ -28,12 +29,6 @@ const stored = async (mode, act) => (await database ? within(mode, act) : undefi
 
 // The pixels of a file.
 export const decode = (blob) => createImageBitmap(blob).catch(() => { throw new Error(t('canvas_unreadable')); });
-
-// What a tab remembers over a reload; a new one takes it from the tab that was used last.
-export const recall = (key) => { try { return JSON.parse(sessionStorage.getItem(key) ?? localStorage.getItem(key)); } catch { return null; } };
-export function remember(key, value) {
-  try { for (const place of [sessionStorage, localStorage]) place.setItem(key, JSON.stringify(value)); } catch { /* the page works without it */ }
-}
 
 // Whether this tab alone has the name of a sheet from now on. Plain http has no Web Locks: there a tab trusts what it remembers itself.
 const claim = (name) => new Promise((resolve) => {

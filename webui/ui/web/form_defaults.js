@@ -45,19 +45,18 @@ const clear = () => answer(call('DELETE', 'defaults'), 'defaults_cleared');
 
 // The form as it begins; the prompt is part of it, so the old draft can be fetched back once.
 function resetForm() {
-  localStorage.setItem('easel.draft.before', localStorage.getItem('easel.draft') || '{}');
-  const draft = Object.fromEntries(Object.entries(easel.draft).filter(([path]) => !own(path)));
-  localStorage.setItem('easel.draft', JSON.stringify(draft));
-  sessionStorage.setItem('easel.form-reset', '1');
+  sessionStorage.setItem('easel.draft.before', JSON.stringify(easel.draft));
+  easel.remember('easel.draft', Object.fromEntries(Object.entries(easel.draft).filter(([path]) => !own(path))));
   location.reload();
 }
 
 // After the reload: say what happened, with the way back.
 export function offerOldForm() {
-  if (!sessionStorage.getItem('easel.form-reset')) return;
-  sessionStorage.removeItem('easel.form-reset');
+  const before = sessionStorage.getItem('easel.draft.before');
+  if (!before) return;
+  sessionStorage.removeItem('easel.draft.before');
   toast({ message: t('defaults_form_reset'), action: { label: t('take_back'), act: () => {
-    localStorage.setItem('easel.draft', localStorage.getItem('easel.draft.before') || '{}');
+    easel.remember('easel.draft', JSON.parse(before));
     location.reload();
   } } });
 }
