@@ -13,7 +13,6 @@ import { offerOldForm } from './form_defaults.js';
 import { applyPageSettings } from './page_settings.js';
 import { mountQueue, queueIsOpen, toggle } from './queue.js';
 import { mountQuicksettings } from './quicksettings.js';
-import { mountSettings } from './settings.js';
 import { apply, change, running, state } from './store.js';
 import { connect } from './stream.js';
 import { mountStyles } from './styles.js';
@@ -40,7 +39,7 @@ function start() {
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('img2img_depth_place').then(() => import('./depth.js')).then((depth) => depth.mountDepth());
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
-  mountSettings();
+  present('settings').then(() => import('./settings.js')).then((settings) => settings.mountSettings());
   applyPageSettings();
   offerOldForm();
   mountPaste();

@@ -1,6 +1,6 @@
 // The Settings tab: sections at the side, search, what differs from its default, reset, apply. What is changed and not yet applied survives a reload.
 
-import { button, h, present } from './dom.js';
+import { button, h } from './dom.js';
 import { control } from './controls.js';
 import { drawDefaults } from './form_defaults.js';
 import { isDefault, loadSettings, onSettings, rereadSettings, same, saveSettings, settings } from './settings_store.js';
@@ -12,9 +12,8 @@ const kept = (() => { try { return JSON.parse(sessionStorage.getItem('easel.sett
 const view = { section: 'saving-images', search: '', onlyChanged: false, edits: kept, reload: false };
 const parts = {};
 
-// Gradio draws a tab when it is first opened; only then anything is fetched.
 export function mountSettings() {
-  present('settings').then(() => loadSettings()).then(build).catch((error) => toast(error.info || { message: String(error) }, 'error'));
+  loadSettings().then(build).catch((error) => toast(error.info || { message: String(error) }, 'error'));
   document.addEventListener('click', (event) => {
     if (parts.list && event.target.closest?.('[role="tab"]')) rereadSettings().catch(() => {}); // another page may have changed them
   });
