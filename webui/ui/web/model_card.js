@@ -84,7 +84,7 @@ export async function openCard(model, { changed }) {
         card.kind === 'checkpoint' && !card.error && h('button', { type: 'button', class: 'act primary', text: t('models_use'), onclick: () => { useCheckpoint(card); close(); } }),
         h('button', { type: 'button', class: 'act', id: 'card_save', text: t('card_save'), onclick: save })),
       ...(Object.keys(card.metadata || {}).length ? [h('details', {}, h('summary', { text: t('card_metadata', { n: Object.keys(card.metadata).length }) }), h('pre', { class: 'infotext', tabindex: '0', text: readable(card.metadata) }))] : []));
-    (dialog.contains(held) ? held : held?.id && byId(held.id))?.focus();
+    (dialog.contains(held) ? held : byId(held?.id))?.focus();
   }
 
   function written(key) {
