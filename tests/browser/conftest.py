@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
 
 from tests.serving import Server, furnish
 
@@ -168,6 +169,44 @@ def open_page(guarded: Guarded, server: Server) -> Callable[..., Page]:
         return page
 
     return open_one
+
+
+def until(page: Page, happened: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Let the page go on until something happened that a route or a listener of the test sees."""
+    limit = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < limit, "the page did not do it"
+        page.wait_for_timeout(20)
+
+
+class Held:
+    """An answer of the server that comes late: that to the first request of `page` whose address fits and whose body holds `words`. All others come
+    as always. For a page of its own (`new_page()`), which takes the route with it."""
+
+    def __init__(self, page: Page, address: str, words: str = "", method: str = "") -> None:
+        self.page, self.words, self.method = page, words, method
+        self.answers: list[tuple[Route, APIResponse]] = []
+        page.route(address, self._take)
+
+    def _take(self, route: Route) -> None:
+        request = route.request
+        fits = self.method in ("", request.method) and (not self.words or self.words in (request.post_data or ""))
+        if fits and not self.answers:
+            self.answers.append((route, route.fetch()))
+        else:
+            route.fallback()
+
+    def wait(self) -> Held:
+        """Until the server has answered."""
+        until(self.page, lambda: bool(self.answers))
+        return self
+
+    def let_go(self) -> None:
+        """The page gets the answer, and has seen what is in it."""
+        route, answer = self.wait().answers[0]
+        with self.page.expect_event("requestfinished", lambda request: request == route.request):
+            route.fulfill(response=answer)
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
 def visit(page: Page, server: Server) -> Page:

@@ -6,9 +6,9 @@ import re
 
 import httpx
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
-from tests.browser.conftest import Guarded, visit
+from tests.browser.conftest import Guarded, Held, until, visit
 from tests.browser.test_canvas import Open, covered, drag, inspect, on_screen, open_canvas, png, sent
 from tests.serving import Server
 
@@ -135,3 +135,86 @@ def test_a_broken_file_of_a_batch_is_named_and_the_rest_is_made(open_page: Open,
     expect(page.locator(".toast").last).to_contain_text("2 of 3")
     expect(page.locator(".toast").last).to_contain_text("b.png")
     assert [server.wait(job["id"])["job"]["status"] for job in server.jobs() if job["id"] not in before] == ["done", "done"]
+
+
+SLOW = """
+const read = window.createImageBitmap, wait = new Promise((done) => { window.letGo = done; });
+let slow = sessionStorage.slow;
+window.createImageBitmap = async (...given) => { if (slow) { slow = null; window.held = true; await wait; } return read(...given); };
+"""
+
+
+def file(width: int, height: int, name: str = "a.png") -> FilePayload:
+    """A plain picture to choose."""
+    return {"name": name, "mimeType": "image/png", "buffer": png(width, height)}
+
+
+def test_pictures_lie_on_the_sheet_in_the_order_they_were_given(guarded: Guarded, server: Server) -> None:
+    page = guarded.context().new_page()
+    page.add_init_script(SLOW)
+    visit(page, server).click("#tab_img2img-button")
+    page.wait_for_selector("#img2img_image[data-ready]")
+    depth, status = page.locator("#img2img_depth_place img"), page.locator(".canvas .status")
+    held = Held(page, "**/api/v1/images")
+    page.set_input_files("#img2img_depth_file", file(32, 32))
+    held.wait()
+    page.set_input_files("#img2img_depth_file", file(16, 16))
+    wanted = server.http.post("/api/v1/images", content=png(16, 16)).json()["sha256"]
+    expect(depth).to_have_attribute("src", f"api/v1/images/{wanted}")
+    held.let_go()
+    expect(depth).to_have_attribute("src", f"api/v1/images/{wanted}")
+
+    open_canvas(page, "img2img")
+    page.evaluate("sessionStorage.slow = 1")
+    page.reload()  # what lay on the sheet is read again, slowly
+    page.wait_for_function("window.held")
+    page.set_input_files("#img2img_image_file", file(64, 64))
+    page.wait_for_timeout(300)  # it could be there by now
+    page.evaluate("letGo()")
+    page.wait_for_selector("#img2img_image[data-ready]")
+    expect(status).to_contain_text("64 × 64 →")
+    page.click("#canvas_undo")
+    expect(status).to_contain_text("200 × 120 →")
+
+    first, last = (server.http.post("/api/v1/images", content=png(side, side)).json()["sha256"] for side in (80, 96))
+    held = Held(page, f"**/api/v1/images/{first}")
+    for sha in (first, last):
+        page.evaluate("""(url) => Promise.all([import(`/${easelPage.web}/to_canvas.js`), import(`/${easelPage.web}/canvas.js`)])
+          .then(([{ send }, canvas]) => { send({ url }, 'img2img', Promise.resolve(canvas)); })""", f"api/v1/images/{sha}")
+    expect(status).to_contain_text("96 × 96 →")
+    held.let_go()
+    expect(status).to_contain_text("96 × 96 →")
+
+
+def test_a_description_comes_though_its_job_was_quick_and_does_not_write_over_a_prompt(guarded: Guarded, server: Server) -> None:
+    page = open_canvas(visit(guarded.context().new_page(), server), "img2img")
+    prompt, answers = page.locator("#img2img_prompt textarea"), []
+    page.route("**/api/v1/interrogate", lambda route: route.fulfill(status=201, json={"id": "x"}))
+    page.route("**/api/v1/interrogate/x", lambda route: answers.append(route))
+    job = {"id": "x", "kind": "interrogate", "lane": "cpu", "status": "done", "ended": 1, "created": 0, "title": "", "planned": 0, "pictures": 0}
+    page.evaluate("(job) => import(`/${easelPage.web}/store.js`).then(({ apply }) => apply({ type: 'job', job }))", job)  # before its number is known
+    for meanwhile in ("", "mine"):
+        page.click("#interrogate")
+        until(page, lambda: bool(answers))
+        prompt.fill(meanwhile)
+        answers.pop().fulfill(json={"job": {}, "text": f"a lake {meanwhile}"})
+        expect(page.locator("#interrogate")).to_be_enabled()
+        expect(prompt).to_have_value(meanwhile or "a lake ")
+    page.get_by_role("button", name="Put it there").click()
+    expect(prompt).to_have_value("a lake mine")
+
+
+def test_a_picture_that_is_added_while_a_batch_is_sent_stays(guarded: Guarded, server: Server) -> None:
+    guarded.tolerated = ("ERR_FAILED",)
+    page = visit(guarded.context().new_page(), server)
+    page.click("#tab_img2img-button")
+    page.wait_for_selector("#img2img_image[data-ready]")
+    page.click("#img2img_batch_tab")
+    jobs: list[Route] = []
+    page.route("**/api/v1/jobs", lambda route: route.abort() if jobs else jobs.append(route))
+    page.set_input_files("#img2img_batch_pictures", [file(8, 8, "1.png"), file(8, 8, "2.png")])
+    page.click("#img2img_generate")
+    until(page, lambda: bool(jobs))
+    page.set_input_files("#img2img_batch_pictures", [file(8, 8, "3.png")])
+    jobs[0].fulfill(status=201, json={"id": "x"})
+    expect(page.locator("#img2img_batch .zone .none").first).to_have_text("2: 2.png, 3.png")

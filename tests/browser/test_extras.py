@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.backend.image_networks import save_esrgan
+from tests.browser.conftest import Guarded, Held, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -147,3 +148,23 @@ def test_on_a_phone(open_page: Open, outputs: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("#extras_generate")
     expect(page.locator("#extras_gallery .facts")).to_contain_text("40×24")
+
+
+def test_the_last_choice_counts_and_generate_waits_for_it(guarded: Guarded, server: Server, outputs: Path) -> None:
+    page = open_extras(visit(guarded.context().new_page(), server))
+    image, asked = page.locator("#extras_image img"), []
+    held = Held(page, "**/api/v1/images")
+    choose(page, picture("red", (40, 24)))
+    held.wait()
+    choose(page, picture("blue"))
+    expect(image).to_have_attribute("alt", "blue.png")
+    held.let_go()
+    expect(image).to_have_attribute("alt", "blue.png")
+    held = Held(page, "**/api/v1/images")
+    choose(page, picture("green"))
+    held.wait()
+    page.route("**/api/v1/extras", lambda route: (asked.append(route.request.post_data_json), route.fulfill(status=201, json={"id": "x"})))
+    page.click("#extras_generate")
+    held.let_go()
+    expect(page.locator("#extras_generate")).to_be_enabled()
+    assert [each["name"] for each in asked[0]["images"]] == ["green.png"]

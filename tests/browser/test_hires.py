@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import APIResponse, Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, finished, open_panel, set_small, settle, visit
+from tests.browser.conftest import Guarded, Held, finished, open_panel, set_small, settle, until, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -40,23 +40,31 @@ def test_the_heading_says_what_comes_out_and_the_switch_opens_it(open_page: Open
 def test_an_answer_that_comes_late_does_not_unsay_the_heading(guarded: Guarded, server: Server) -> None:
     page = visit(guarded.context().new_page(), server)
     page.wait_for_load_state("networkidle")
-    held: list[tuple[Route, APIResponse]] = []
-
-    def hold(route: Route) -> None:
-        if not held and '"data":[false,64,' in (route.request.post_data or ""):
-            held.append((route, route.fetch()))
-        else:
-            route.continue_()
-
-    page.route("**/gradio_api/run/predict*", hold)
+    held = Held(page, "**/gradio_api/run/predict*", '"data":[false,64,')
     page.fill("#txt2img_width input[type=number]", "64")
-    while not held:
-        page.wait_for_timeout(20)
+    held.wait()
     page.check("#txt2img_hr-checkbox input")
     page.wait_for_timeout(500)  # what the switch asks could be answered by now
-    route, answer = held[0]
-    route.fulfill(response=answer)
+    held.let_go()
     expect(page.locator("#txt2img_hr_finalres")).to_have_text("64×512 → 128×1024")
+
+
+def test_the_picture_that_was_looked_at_is_enlarged(guarded: Guarded, server: Server) -> None:
+    page = visit(guarded.context().new_page(), server)
+    for prompt in ("one", "two"):
+        server.submit(prompt=prompt, steps=1)
+    finished(page, 2)
+    page.wait_for_load_state("networkidle")
+    thumbs, asked = page.locator(".thumb[data-picture]"), []
+    thumbs.first.click()
+    page.route("**/api/v1/pictures/*/hires", lambda route: (asked.append(route.request.url), route.fulfill(status=201, json={"id": "x"})))
+    held = Held(page, "**/gradio_api/run/predict*")
+    page.click("#txt2img_upscale")
+    held.wait()
+    thumbs.nth(1).click()
+    held.let_go()
+    until(page, lambda: bool(asked))
+    assert asked[0].endswith(f"/pictures/{thumbs.first.get_attribute('data-picture')}/hires")
 
 
 def test_a_run_of_two_passes_and_its_draft(open_page: Open, server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, set_small, visit
+from tests.browser.conftest import Guarded, Held, set_small, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -187,3 +187,57 @@ def test_the_tab_on_a_telephone(guarded: Guarded, server: Server) -> None:
     page.wait_for_selector("#models_grid .card")  # the tab comes back, though it is one of the menu's
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(page.locator("#models_merge")).to_have_text("Слияние")
+
+
+def test_what_is_done_while_the_server_answers_stays(guarded: Guarded, server: Server, models: Path) -> None:
+    add(server, models, "other")
+    page = open_models(visit(guarded.context().new_page(), server))
+    heading, notes = page.locator("dialog h2"), page.locator("dialog [data-key=notes]")
+    held = Held(page, "**/api/v1/models/card*")
+    page.click(".card:has-text('tiny') .more")
+    held.wait()
+    page.click(".card:has-text('other') .more")  # another card
+    notes.fill("one")
+    held.let_go()
+    expect(heading).to_have_text("other")
+    held = Held(page, "**/api/v1/models/card*", method="PATCH")
+    page.click("#card_save")
+    held.wait()
+    notes.fill("one two")
+    held.let_go()
+    hashing = Held(page, "**/api/v1/models/hash*")
+    page.get_by_role("button", name="Compute").click()
+    hashing.wait()
+    page.keyboard.press("Escape")  # what was written since is saved first
+    hashing.let_go()
+    expect(page.locator("dialog")).to_be_hidden()
+    assert json.loads((models / "Stable-diffusion" / "other.json").read_text())["notes"] == "one two"
+    page.click(".card:has-text('tiny') .more")
+    expect(heading).to_have_text("tiny")
+    page.keyboard.press("Escape")
+
+    lists = [Held(page, "**/api/v1/models"), Held(page, "**/api/v1/checkpoints")]
+    page.click("#refresh_sd_model_checkpoint")
+    page.click("#models_refresh")
+    for each in lists:
+        each.wait()
+    add(server, models, "third")
+    expect(page.locator(".card:has-text('third')")).to_be_visible()
+    page.wait_for_function("import(`/${easelPage.web}/store.js`).then(({ state }) => state.checkpoints.some(({ name }) => name.startsWith('third')))")
+    for each in lists:
+        each.let_go()
+    expect(page.locator(".card:has-text('third')")).to_be_visible()
+    assert page.evaluate("import(`/${easelPage.web}/store.js`).then(({ state }) => state.checkpoints.some(({ name }) => name.startsWith('third')))")
+
+    page.click("#models_merge")
+    page.select_option("#modelmerger_primary_model_name select", "tiny.safetensors")
+    page.click(".work-form summary")
+    reading, forms = Held(page, "**/api/v1/models/metadata*"), Held(page, "**/api/v1/models/forms")
+    page.click("#modelmerger_read_metadata")
+    reading.wait()
+    page.click("#models_convert")
+    forms.wait()
+    expect(page.locator("#modelconvert_convert")).to_be_visible()
+    reading.let_go()
+    page.click("#models_merge")
+    expect(page.locator("#modelmerger_metadata_json textarea")).not_to_have_value("")

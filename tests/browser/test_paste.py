@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import set_small
+from tests.browser.conftest import Guarded, Held, set_small, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -250,3 +250,46 @@ def test_the_large_view_makes_a_picture_again_and_keeps_it(open_page: Open, serv
     kept = server.get(f"pictures/{number}/info")
     assert kept["fields"]["Seed"] == "19" and kept["request"]["prompt"] == "again and again"
     assert len(list((server.data / "outputs").rglob("*-19.png"))) == 2
+
+
+def test_of_two_that_are_under_way_the_last_counts_and_nothing_typed_is_lost(guarded: Guarded, server: Server) -> None:
+    page = visit(guarded.context().new_page(), server)
+    dialog, steps = page.locator("dialog.paste"), page.locator("#txt2img_steps input[type=number]")
+    page.evaluate("""import(`/${easelPage.web}/forms.js`).then(async ({ change, now, onFill }) => {
+      await Promise.all([now('txt2img'), now('txt2img')]);
+      const settings = { CLIP_stop_at_last_layers: 2, sd_vae: 'None' };
+      await Promise.all([change({ steps: 7 }, 'txt2img'), change({ steps: 9, settings }, 'txt2img')]);
+      const box = document.querySelector('#txt2img_prompt textarea');
+      onFill(() => { if (!box.value) { box.value = 'typed'; box.dispatchEvent(new Event('input', { bubbles: true })); } });
+      await change({ height: 640 }, 'txt2img');
+      document.querySelectorAll('#txt2img_override_settings .chip button').forEach((face) => face.click());
+    })""")
+    expect(page.locator("#txt2img_override_settings .chip")).to_have_count(0)
+    expect(page.locator("#txt2img_prompt textarea")).to_have_value("typed")
+    expect(steps).to_have_value("9")
+    page.evaluate("import(`/${easelPage.web}/forms.js`).then(({ undo }) => Promise.all([undo(), undo(), undo(), undo()]))")
+    expect(steps).to_have_value("7")
+
+    held = Held(page, "**/api/v1/png-info")
+    bring(page)
+    held.wait()
+    bring(page, content=png(LINE.replace("red cat", "blue dog")))
+    expect(dialog).to_contain_text("blue dog")
+    held.let_go()
+    expect(dialog).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.fill("#txt2img_prompt textarea", LINE.replace("Steps: 7", "Steps: 11"))
+    held = Held(page, "**/api/v1/png-info")
+    page.click("#paste")
+    held.wait()
+    page.click("#tab_img2img-button")
+    held.let_go()
+    page.click("dialog.paste button[type=submit]")
+    expect(steps).to_have_value("11")
+    held = Held(page, "**/api/v1/settings")
+    page.click("#easel_model_defaults")
+    held.wait()
+    page.click("#easel_model_defaults")
+    expect(dialog).to_be_visible()
+    held.let_go()
+    expect(dialog).to_have_count(1)

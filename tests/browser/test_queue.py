@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import APIResponse, Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, set_small, visit
+from tests.browser.conftest import Guarded, Held, set_small, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -76,21 +76,18 @@ def test_an_interrupted_job_can_be_queued_again(open_page: Open, server: Server)
 def test_a_look_at_the_server_that_comes_late_does_not_bring_an_old_state_back(guarded: Guarded, server: Server) -> None:
     page = visit(guarded.context().new_page(), server)
     page.click("#easel_queue")
-    held: list[tuple[Route, APIResponse]] = []
-    page.route("**/api/v1/state", lambda route: held.append((route, route.fetch())))
+    held = Held(page, "**/api/v1/state")
     job = occupy(server)
     expect(page.locator(".job.now")).to_contain_text("busy")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as after a laptop's sleep
-    while not held:
-        page.wait_for_timeout(20)
+    held.wait()
     server.post(f"jobs/{job}/interrupt")
     ended = page.locator(f".job.ended [data-key=requeue-{job}]")
     expect(ended).to_be_visible()
     page.evaluate(
         "import(`/${easelPage.web}/store.js`).then(({ subscribe }) => subscribe((_, event) => { window.late ||= event.type === 'snapshot'; }))",
     )
-    route, answer = held[0]
-    route.fulfill(response=answer)
+    held.let_go()
     page.wait_for_function("window.late")
     expect(ended).to_be_visible()
     expect(page.locator("#easel_queue .label")).to_have_text("Idle")

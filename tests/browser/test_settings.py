@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, set_small, visit
+from tests.browser.conftest import Guarded, Held, set_small, visit
 from tests.serving import ROOT, Server
 
 Open = Callable[..., Page]
@@ -262,3 +262,32 @@ def test_tabs_come_in_their_order_and_hidden_ones_do_not(open_page: Open, server
     expect(reload(page).locator("#tabs [role=tab]:visible")).to_have_text(["PNG Info", "txt2img", "Settings"])
     page.get_by_role("tab", name="txt2img").click()
     expect(page.locator("#txt2img_prompt textarea")).to_be_visible()
+
+
+def test_what_is_edited_while_the_server_answers_stays(guarded: Guarded, server: Server) -> None:
+    page = open_settings(visit(guarded.context().new_page(), server), "saving-images")
+    pattern = page.locator("#settings_rows [data-key=samples_filename_pattern] input")
+    held = Held(page, "**/api/v1/settings", method="GET")
+    page.locator("#tabs [role=tab][data-tab-id=settings]").click()  # they are read again
+    held.wait()
+    pattern.fill("[se")
+    held.let_go()
+    page.keyboard.type("ed]")
+    expect(pattern).to_have_value("[seed]")
+    held = Held(page, "**/api/v1/settings", method="PATCH")
+    page.click("#settings_submit")
+    held.wait()
+    pattern.fill("[seed]-[steps]")
+    held.let_go()
+    expect(page.locator("#settings_submit")).to_have_text("Apply 1 changed")
+    expect(pattern).to_have_value("[seed]-[steps]")
+    assert server.get("settings")["samples_filename_pattern"] == "[seed]"
+    held = Held(page, "**/api/v1/settings", method="GET")
+    page.locator("#tabs [role=tab][data-tab-id=settings]").click()
+    held.wait()
+    page.click("#settings_submit")
+    page.wait_for_timeout(500)  # it could be saved by now
+    held.let_go()
+    expect(page.locator(".toast").last).to_contain_text("saved")
+    expect(page.locator("#settings_submit")).to_be_disabled()
+    expect(pattern).to_have_value("[seed]-[steps]")

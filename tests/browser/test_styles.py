@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded
+from tests.browser.conftest import Guarded, Held, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -113,3 +113,41 @@ def test_the_error_of_the_server_is_shown_and_nothing_is_lost(open_page: Open, g
     page.click("#txt2img_edit_style_save")
     expect(page.locator(".note")).to_contain_text("20000")
     assert len(page.input_value("#txt2img_edit_style_prompt")) == 20_001
+
+
+def test_what_is_written_while_the_server_answers_stays(guarded: Guarded, server: Server) -> None:
+    put(server, GOLDEN)
+    page = visit(guarded.context().new_page(), server)
+    page.fill("#txt2img_prompt textarea", "a house")
+    choose(page, "Golden")
+    held = Held(page, "**/api/v1/styles/apply")
+    page.click("#txt2img_style_apply")
+    held.wait()
+    page.fill("#txt2img_prompt textarea", "a house at night")
+    held.let_go()
+    expect(page.locator("#txt2img_prompt textarea")).to_have_value("a house at night, golden light")
+    held = Held(page, "**/api/v1/styles", method="GET")
+    page.click("#txt2img_styles_edit_button")
+    held.wait()
+    open_editor(page)  # pressed again
+    page.fill("#txt2img_edit_style", "Mine")
+    page.fill("#txt2img_edit_style_prompt", "cats")
+    held.let_go()
+    expect(page.locator("#txt2img_edit_style")).to_have_value("Mine")
+    held = Held(page, "**/api/v1/styles", method="PUT")
+    page.click("#txt2img_edit_style_save")
+    held.wait()
+    page.fill("#txt2img_edit_style_prompt", "cats and dogs")
+    held.let_go()
+    page.fill("#txt2img_edit_style", "Golden")  # shows its style only where nothing is lost
+    expect(page.locator("#txt2img_edit_style_prompt")).to_have_value("cats and dogs")
+    page.keyboard.press("Escape")
+    page.wait_for_load_state("networkidle")
+    held = Held(page, "**/gradio_api/run/predict*")
+    page.evaluate("document.querySelector('#txt2img_relist_styles').click()")
+    held.wait()
+    put(server, GOLDEN, GOLDEN | {"name": "Third"})
+    page.evaluate("document.querySelector('#txt2img_relist_styles').click()")
+    held.let_go()
+    page.wait_for_load_state("networkidle")
+    choose(page, "Third")

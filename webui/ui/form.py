@@ -45,8 +45,8 @@ class Form(Generic[R]):
         self.elements: dict[str, str] = {}
         self.labels: dict[str, str] = {}
         self.adopted: set[str] = set()
-        self.loads: list[tuple[Callable[..., Any], list[Control], Component]] = []
-        """What is to be asked once when a page opens: action, its inputs, the component that shows the answer."""
+        self.lists: list[tuple[Callable[..., Any], Component, Sequence[Callable[..., Any]]]] = []
+        """Lists that are read when a page opens and at further events: the action, the component with the list, the events."""
 
         self.catalog_changed: list[Callable[..., Any]] = []
         """Events that say that the list of checkpoints is another one."""

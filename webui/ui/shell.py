@@ -30,7 +30,6 @@ from webui.services.infotext.restore import SETTINGS
 from webui.services.studio import Studio
 from webui.ui.form import Form
 from webui.ui.parts.listen import listen
-from webui.ui.parts.lists import list_styles
 from webui.ui.parts.top import place_top
 from webui.ui.tabs import img2img, txt2img
 from webui.ui.tabs.extras import place_extras
@@ -94,7 +93,7 @@ def mount(app: FastAPI, studio: Studio, page: PageOptions) -> None:
 def build(form: Form[Txt2Img], pictured: Form[Img2Img], studio: Studio) -> gr.Blocks:
     """The Blocks with everything on it; `form` (txt2img) and `pictured` (img2img) are filled on the way."""
     with _Page(title="Easel", analytics_enabled=False, fill_width=True) as blocks:
-        place_top(form, studio, blocks)
+        place_top(form, studio)
         pictured.adopt("checkpoint", form)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(word("tab_txt2img"), id="txt2img", elem_id="tab_txt2img") as first:
@@ -112,17 +111,16 @@ def build(form: Form[Txt2Img], pictured: Form[Img2Img], studio: Studio) -> gr.Bl
         for tab in (first, second, extras, pnginfo, models, settings):
             listen(tab.select, js=f"() => window.easel.openedTab({json.dumps(tab.id)})")
         for each in (form, pictured):
-            _wire_form(each, studio, blocks)
+            _wire_form(each, blocks)
     return blocks
 
 
-def _wire_form(form: Form[Any], studio: Studio, blocks: gr.Blocks) -> None:
+def _wire_form(form: Form[Any], blocks: gr.Blocks) -> None:
     """What the browser does with every field of a form, and what is asked once when a page opens."""
     _place_filling(form)
-    styles = form.components["styles"]
-    listen(blocks.load, partial(list_styles, studio), inputs=[styles], outputs=[styles], preprocess=False)
-    for action, inputs, output in form.loads:
-        listen(blocks.load, action, inputs=inputs, outputs=[output], preprocess=False)
+    for action, picker, events in form.lists:  # one listener for each: an older answer of another one could come last
+        reread = partial(gr.on, [blocks.load, *events])
+        listen(reread, action, inputs=[picker], outputs=[picker], preprocess=False, trigger_mode="always_last")
     # Kept by the browser itself, per field: a draft that survives reload and restart without a round trip. One listener for all fields: each costs
     # the start of the page time.
     components = list(form.components.values())

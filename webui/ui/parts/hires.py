@@ -62,6 +62,11 @@ def hires_fields(form: Form, /, **fields: Any) -> dict[str, Any]:
     return {"hires": {name: getattr(found, name) for name in Hires.model_fields}}
 
 
+def _fields_for(form: Form, /, picture: int | None, **fields: Any) -> dict[str, Any]:
+    """The same with the number of the picture that was looked at when the button was pressed: by now it may be another."""
+    return {"picture": picture} | hires_fields(form, **fields)
+
+
 def _place_row(form: Form, names: tuple[str, ...]) -> None:
     with gr.Row():
         for name in names:
@@ -72,8 +77,9 @@ def _wire_button(form: Form, tab: str) -> None:
     """The hidden button that ✨ presses: the browser's values in, checked fields out, which our own script sends with the picture's number."""
     press = gr.Button("✨", elem_id=f"{tab}_upscale_fields", elem_classes="out-of-sight")
     answer = gr.JSON(visible=False, elem_id=f"{tab}_upscale_answer")
-    chosen = {name: form.components[name] for name in Hires.model_fields}
+    chosen = {"picture": answer} | {name: form.components[name] for name in Hires.model_fields}
     event = listen(
-        press.click, partial(hires_fields, form), inputs_kwargs=chosen, outputs=[answer], preprocess=False, trigger_mode="multiple",
+        press.click, partial(_fields_for, form), inputs_kwargs=chosen, outputs=[answer], preprocess=False, trigger_mode="multiple",
+        js="(_, ...values) => [window.easel.shown(), ...values]",
     )
     listen(event.then, inputs=[answer], js="(answer) => window.easel.enlarge(answer)")

@@ -9,7 +9,6 @@ import gradio as gr
 
 from webui.services.studio import Studio
 from webui.ui.form import Choices, Form
-from webui.ui.parts.listen import listen
 from webui.ui.parts.switched import switched
 
 
@@ -25,10 +24,7 @@ def place_further(form: Form[Any], studio: Studio, name: str, **look: Any) -> No
     picker = form.place(name, **look)
     assert isinstance(picker, gr.Dropdown)
     first = form.sources["refiners" if name == "refiner_checkpoint" else "hires_checkpoints"]
-    reread = partial(list_further, studio, first)
-    form.loads.append((reread, [picker], picker))
-    for trigger in form.catalog_changed:
-        listen(trigger, reread, inputs=[picker], outputs=[picker], preprocess=False)
+    form.lists.append((partial(list_further, studio, first), picker, form.catalog_changed))
 
 
 def list_further(studio: Studio, source: Any, chosen: str | None) -> dict[str, Any]:

@@ -12,10 +12,8 @@ from webui.ui.form import Choices, Form
 from webui.ui.parts.listen import listen
 from webui.ui.parts.lists import checkpoint_choices
 
-RESCAN = "async (value) => { await window.easel.rescan(); return value; }"
 
-
-def place_top(form: Form[Any], studio: Studio, page: gr.Blocks) -> None:
+def place_top(form: Form[Any], studio: Studio) -> None:
     """Lay the bar out. The list of checkpoints is read again when a page opens, at refresh, and when the server says that it changed."""
     with gr.Row(elem_id="easel_top"):
         gr.HTML('<span class="brand">Easel</span>', elem_id="easel_brand", padding=False)
@@ -28,10 +26,8 @@ def place_top(form: Form[Any], studio: Studio, page: gr.Blocks) -> None:
         gr.HTML("", elem_id="easel_tools", padding=False)
     gr.HTML("", elem_id="easel_notices", padding=False)
     form.catalog_changed.append(relist.click)
-    reread = partial(list_checkpoints, studio)
-    listen(refresh.click, reread, inputs=[picker], outputs=[picker], preprocess=False, js=RESCAN)
-    for trigger in (relist.click, page.load):
-        listen(trigger, reread, inputs=[picker], outputs=[picker], preprocess=False)
+    form.lists.append((partial(list_checkpoints, studio), picker, form.catalog_changed))
+    listen(refresh.click, js="() => window.easel.rescan()")
 
 
 def list_checkpoints(studio: Studio, chosen: str | None) -> dict[str, Any]:

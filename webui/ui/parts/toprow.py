@@ -83,5 +83,5 @@ def _place_actions(form: Form[Any], studio: Studio, tools: Sequence[Callable[[],
 
 def _wire_styles(form: Form[Any], studio: Studio, apply: gr.Button, relist: gr.Button) -> None:
     texts = [form.components[name] for name in ("prompt", "negative_prompt", "styles")]
-    listen(apply.click, inputs=texts, outputs=texts, js="(...texts) => window.easel.applyStyles(...texts)")
-    listen(relist.click, partial(list_styles, studio), inputs=[texts[2]], outputs=[texts[2]], preprocess=False)
+    listen(apply.click, inputs=texts, outputs=texts, js=f"(...texts) => window.easel.applyStyles('{form.tab}', texts)")
+    form.lists.append((partial(list_styles, studio), texts[2], [relist.click]))

@@ -26,3 +26,22 @@ export async function call(method, path, body) {
 
 export const get = (path) => call('GET', path);
 export const post = (path, body) => call('POST', path, body);
+
+// For what is asked again before it is answered: `const latest = newest()`, then `await latest(promise)` gives the answer, or undefined when another was asked
+// since, whatever became of this one. `latest(null)`: what was asked is not wanted any more.
+export function newest() {
+  let last;
+  return async (asked) => {
+    last = asked;
+    try {
+      const answer = await asked;
+      if (asked === last) return answer;
+    } catch (error) { if (asked === last) throw error; }
+  };
+}
+
+// For what must not overtake each other: each begins when the one before has ended, well or not.
+export function inLine() {
+  let last = Promise.resolve();
+  return (act) => (last = last.then(() => act(), () => act()));
+}

@@ -28,17 +28,18 @@ async function told(picture, request, wanted) {
 // A file that the server cannot read is left out; any other failure stops the rest.
 const isBad = (error) => { if (error.status !== 422) throw error; };
 
-// A job for each picture, in their order, some uploads ahead. `say` hears how far it is. When it cannot go on, gives the pictures that are not in line yet,
-// unless that is all of them; else none.
+// A job for each picture, in their order, some uploads ahead. `say` hears how far it is. When it cannot go on, gives the pictures that are dealt with
+// and need not be sent again; else none. What is chosen meanwhile is for another time.
 export async function queueAll(pictures, maskOf, wanted, say) {
-  const waiting = [...pictures], lost = [], uploads = new Map(), count = () => pictures.length - waiting.length - lost.length;
-  const tell = () => t('batch_queued', { n: count(), m: pictures.length });
+  const all = [...pictures], masks = new Map(all.map((picture) => [picture, maskOf(picture)]));
+  const waiting = [...all], lost = [], uploads = new Map(), count = () => all.length - waiting.length - lost.length;
+  const tell = () => t('batch_queued', { n: count(), m: all.length });
   const up = (file) => { if (!uploads.has(file)) uploads.set(file, post('images', file)); return uploads.get(file); };
   try {
     const values = await now('img2img');
     for (; waiting.length; waiting.shift(), say(tell())) {
       waiting.slice(0, AT_ONCE).forEach((file) => up(file).catch(() => {}));
-      const [picture] = waiting, mask = maskOf(picture), request = requestOf(values), sent = { image: await up(picture).catch(isBad), mask: mask && await up(mask).catch(isBad) };
+      const [picture] = waiting, mask = masks.get(picture), request = requestOf(values), sent = { image: await up(picture).catch(isBad), mask: mask && await up(mask).catch(isBad) };
       const bad = sent.image ? mask && !sent.mask && mask : picture;
       if (bad) { lost.push(bad.name); continue; }
       const answer = await post('jobs', { ...request, ...await told(picture, request, wanted), mode: mask ? 'inpaint_upload' : 'img2img', ...sent, colour: null });
@@ -48,7 +49,7 @@ export async function queueAll(pictures, maskOf, wanted, say) {
   } catch (error) {
     if (error.info) easel.answered({ errors: [error.info] }, 'img2img');
     else toast({ message: String(error) }, 'error');
-    return waiting.length < pictures.length ? waiting : [];
+    return all.slice(0, all.length - waiting.length);
   }
   return [];
 }

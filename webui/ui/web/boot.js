@@ -30,10 +30,11 @@
   easel.answered = (...answer) => { easel.early = answer; };
   easel.showScript = () => {};
   easel.reuseSeed = (seed) => seed;
+  easel.shown = () => null;
   easel.openPanel = easel.enlarge = easel.sizeOfPicture = () => {};
   easel.withCanvas = (tab, values) => values;
   easel.rescan = () => {};
-  easel.applyStyles = (...texts) => texts;
+  easel.applyStyles = (tab, texts) => texts;
   easel.read = () => {};
   easel.fill = (values) => values;
   easel.tab = easel.making = 'txt2img'; // the open tab, and the form that is meant

@@ -1,7 +1,7 @@
 // The canvas of img2img: modes, tools and keys around the sheet (`canvas_paper.js`) and its view (`canvas_view.js`). Drawn when its tab is first opened.
 
 import { mountBatch } from './canvas_batch.js';
-import { Keeper, decode } from './canvas_store.js';
+import { Keeper, decode, inTurn } from './canvas_store.js';
 import { Paper, around, cover, surface } from './canvas_paper.js';
 import { View } from './canvas_view.js';
 import { addIcons, button, byId, h, icon, keyOf, setRange } from './dom.js';
@@ -64,15 +64,17 @@ export async function mountCanvas() {
   easel.sizeOfPicture = sizeOfPicture;
   provide(TAB, fields);
   onFill(taken);
-  mountInterrogate({ picture: () => (paper.doc ? keeper.ref('picture') : null), write: (text) => change({ prompt: text }, TAB) });
+  mountInterrogate(TAB, () => (paper.doc ? keeper.ref('picture') : null));
   document.addEventListener('keydown', onKey, true);
   document.addEventListener('keyup', (event) => { ctrl = event.ctrlKey; if ([' ', 'f'].includes(keyOf(event))) { view.held = false; draw(); } });
   document.addEventListener('paste', onPaste, true);
   addEventListener('pagehide', () => { view.end(Boolean(view.gesture?.points)); keeper.leave(); }); // with the stroke under way
   document.addEventListener('easel:keep', ({ detail }) => { if (detail.startsWith(`${TAB}/`)) redraw(); });
   draw();
-  const before = await keeper.load();
-  if (before?.picture && !paper.doc) await lay(before).then(() => keeper.took(before), complain); // what was on the sheet when the page was left
+  await inTurn(async () => {
+    const before = await keeper.load(); // the sheet as it was left
+    if (before?.picture && !paper.doc) await lay(before).then(() => keeper.took(before), complain);
+  });
   parts.sheet.dataset.ready = '';
 }
 
@@ -97,7 +99,7 @@ async function lay(files) {
 const sentMode = () => (chosen.mode === 'batch' ? 'img2img' : chosen.mode);
 
 // A picture comes in: from a file, the clipboard, the gallery, for the chosen mode or another. Gives the sheet.
-export const openPicture = (blob, mode) => lay({ picture: blob }).then(() => { choose({ mode: mode ?? sentMode() }); return paper; }, complain);
+export const openPicture = (blob, mode) => inTurn(() => lay({ picture: blob })).then(() => { choose({ mode: mode ?? sentMode() }); return paper; }, complain);
 
 // What Generate sends of the canvas; what is not up yet goes up now.
 async function fields() {
@@ -116,7 +118,7 @@ function taken(tab, values) {
   if (tab !== TAB) return;
   const seen = layer();
   if (values.mode in MODES) choose({ mode: values.mode });
-  if (values.image || paper.doc && (values.colour || values.mask)) arrivals().then(({ bring }) => bring(values, seen, keeper)).then(lay).catch(complain);
+  if (values.image || paper.doc && (values.colour || values.mask)) inTurn(() => arrivals().then(({ bring }) => bring(values, seen, keeper)).then(lay)).catch(complain);
 }
 
 function sizeOfPicture() {

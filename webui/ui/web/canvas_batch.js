@@ -69,8 +69,8 @@ async function run() {
   if (files.masks.length > 1 && files.pictures.some((picture) => !maskOf(picture))) return void toast({ message: t('batch_no_mask', { name: files.pictures.find((picture) => !maskOf(picture)).name }) }, 'error');
   working = true;
   try {
-    const { queueAll } = await import('./batch_run.js'), rest = await queueAll(files.pictures, maskOf, parts.info.checked && wanted(), (text) => { parts.status.textContent = text; });
-    if (rest.length) { files.pictures = rest; draw(); }
+    const { queueAll } = await import('./batch_run.js'), done = await queueAll(files.pictures, maskOf, parts.info.checked && wanted(), (text) => { parts.status.textContent = text; });
+    if (done.length) { files.pictures = files.pictures.filter((file) => !done.includes(file)); draw(); }
   } finally { working = false; }
 }
 

@@ -1,7 +1,7 @@
 // Where the sheet goes: into the browser's own database, so that a reload brings everything back, and into the server's store, each file once. Each tab of the
 // browser has a sheet of its own; a new one begins with a copy of what was worked on last.
 
-import { call } from './api.js';
+import { call, inLine } from './api.js';
 import { encodePng } from './canvas_png.js';
 import { t } from './words.js';
 
@@ -9,6 +9,8 @@ const { recall, remember } = window.easel;
 const PARTS = ['picture', 'colour', 'mask'];
 const KEPT = 12; // sheets; older ones go
 const NAME = 'easel.sheet';
+
+export const inTurn = inLine(); // what comes onto the sheet, in the order in which it was asked for
 
 let base = null; // the database, once it is open
 const database = new Promise((resolve) => {

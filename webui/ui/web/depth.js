@@ -1,12 +1,13 @@
 // The depth map of img2img, a field of its form: a place for a picture, which the style sheet shows only with a checkpoint that looks at depth.
 
-import { post } from './api.js';
+import { newest, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
 import { change, onFill, valueOf } from './forms.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
 const TAB = 'img2img';
+const latest = newest();
 let parts;
 
 export function mountDepth() {
@@ -23,13 +24,16 @@ export function mountDepth() {
   };
   parts.zone = h('label', { class: 'dropzone', ondragover: over, ondragleave: over, ondrop: over }, file, parts.invite, parts.image);
   byId('img2img_depth_place').replaceChildren(h('div', { class: 'depth' }, parts.zone, parts.none));
-  onFill((tab, values) => { if (tab === TAB && 'depth' in values) draw(values.depth); });
+  onFill((tab, values) => { if (tab === TAB && 'depth' in values) { latest(null); draw(values.depth); } }); // one that is on its way came before
   draw(valueOf(TAB, 'depth'));
 }
 
 async function take(file) {
   if (!file) return;
-  try { await set(await post('images', file)); } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
+  try {
+    const ref = await latest(post('images', file));
+    if (ref) await set(ref);
+  } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
 }
 
 async function set(ref) {

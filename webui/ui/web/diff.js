@@ -1,6 +1,8 @@
-// What changed between two texts, word by word. Pure: texts in, pieces out.
+// What changed: whether two values say the same, and between two texts word by word. Pure: texts in, pieces out.
 
 const LONGEST = 1500; // words; beyond, the whole middle counts as changed: the table below would have millions of cells
+
+export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 // Pieces [kind, text] in order; kind is 'same', 'old' or 'new'.
 export function wordDiff(before, after) {

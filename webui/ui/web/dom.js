@@ -65,6 +65,23 @@ export async function copyText(element) {
   document.execCommand('copy');
 }
 
+const waiting = new WeakMap();
+// Draws a part of the page anew, but not under the hand of somebody who writes or chooses in it: then when they have left it.
+export function whenLeft(place, draw) {
+  const within = (element) => place.contains(element) && element.matches('input, select, textarea');
+  if (!within(document.activeElement)) return void draw();
+  const listens = waiting.has(place);
+  waiting.set(place, draw);
+  if (listens) return;
+  place.addEventListener('focusout', function left({ relatedTarget }) {
+    if (place.contains(relatedTarget) || within(document.activeElement)) return;
+    place.removeEventListener('focusout', left);
+    const latest = waiting.get(place);
+    waiting.delete(place);
+    latest();
+  });
+}
+
 // Resolves once every id is in the page: Gradio draws when it is ready.
 export function present(...ids) {
   const found = () => ids.every(byId);

@@ -1,9 +1,10 @@
 // The Extras tab: pictures in, operations of the server's schema, results beside what they were made of. Loaded when the tab is first opened. Knows no
 // operation by its work: which fields belong to which the server says.
 
-import { get, post } from './api.js';
+import { get, inLine, newest, post } from './api.js';
 import { control } from './controls.js';
-import { button, byId, h, icon } from './dom.js';
+import { button, byId, h, icon, whenLeft } from './dom.js';
+import { fileAt } from './extras_target.js';
 import { mountResults, showResults } from './extras_results.js';
 import { running, state, subscribe } from './store.js';
 import { toast } from './toast.js';
@@ -14,7 +15,8 @@ const TABS = { single: 'extras_single_tab', batch: 'extras_batch_process_tab', d
 const BY = ['upscaling_resize', 'max_side_length'], TO = ['upscaling_resize_w', 'upscaling_resize_h', 'upscaling_crop'];
 const kept = (() => { try { return JSON.parse(sessionStorage.getItem('easel.extras')) || {}; } catch { return {}; } })();
 const draft = { mode: 'single', values: {}, pictures: [], ...kept };
-let parts, form = null, uploading = 0;
+const latest = newest(), inTurn = inLine();
+let parts, form = null, uploading = 0, arriving = null; // how many pictures are on their way, and a promise of them
 
 export async function mountExtras() {
   const sheet = h('link', { rel: 'stylesheet', href: 'web/extras.css' });
@@ -28,11 +30,11 @@ export async function mountExtras() {
   follow();
 }
 
-// Pictures sent from elsewhere, to be worked on: one, or several.
-export async function receive(files) {
+// Pictures sent from elsewhere (files, or promises of them), to be worked on: one, or several.
+export function receive(files) {
   if (files.length > 1 && draft.mode !== 'batch') choose('batch');
   if (files.length === 1 && draft.mode === 'directory') choose('single');
-  await take(files);
+  take(files);
 }
 
 const keep = () => { try { sessionStorage.setItem('easel.extras', JSON.stringify(draft)); } catch { /* storage is full or forbidden */ } };
@@ -72,7 +74,7 @@ function build() {
     receive([...event.dataTransfer.files]);
   });
   byId('easel_extras').replaceChildren(tab);
-  mountResults(parts.results, { use: (picture) => useResult(picture).catch(complain) });
+  mountResults(parts.results, { use: useResult });
   choose(draft.mode);
 }
 
@@ -105,36 +107,40 @@ function drawInput() {
     button('close', t('extras_remove', { name: picture.name }), () => { draft.pictures.splice(index, 1); keep(); drawInput(); }, { class: 'icon-button' }))));
 }
 
-async function take(files) {
+function take(files) {
   if (!files.length) return;
-  if (draft.mode === 'single') draft.pictures = [];
-  uploading += files.length;
+  const single = draft.mode === 'single', wanted = single ? files.slice(0, 1) : files;
+  if (single) draft.pictures = [];
+  const into = draft.pictures; // when that is another list, others were chosen, or none
+  uploading += wanted.length;
   drawInput();
-  for (const file of draft.mode === 'single' ? files.slice(0, 1) : files) { // one after another: their order stays, the server is not flooded
-    try {
-      const ref = await post('images', file);
-      draft.pictures.push({ ...ref, name: file.name || '' });
-    } catch (error) { complain(error); }
-    uploading -= 1;
-    drawInput();
-  }
-  uploading = 0;
-  keep();
-  drawInput();
+  const upload = async () => {
+    for (const given of wanted) { // one after another: their order stays, the server is not flooded
+      try {
+        const file = await given;
+        if (into === draft.pictures) into.push({ ...await post('images', file), name: file.name || '' });
+      } catch (error) { complain(error); }
+      uploading -= 1;
+      keep();
+      drawInput();
+    }
+  };
+  arriving = Promise.all([arriving, single ? upload() : inTurn(upload)]);
 }
 
-async function useResult(picture) {
-  const blob = await (await fetch(picture.url)).blob();
+function useResult(picture) {
   choose('single');
-  await take([new File([blob], picture.name, { type: blob.type })]);
+  take([fileAt(picture.url, picture.name)]);
 }
 
 // ---- the operations
 
 async function load() {
-  if (parts.operations.contains(document.activeElement) && document.activeElement.matches('select')) return; // not under somebody's hand
-  try { form = await get('extras/form'); } catch (error) { return complain(error); }
-  draw();
+  let read;
+  try { read = await latest(get('extras/form')); } catch (error) { return complain(error); }
+  if (!read) return; // it is read again already
+  form = read;
+  whenLeft(parts.operations.parentElement, draw);
 }
 
 const fieldOf = (key) => form.fields.find((field) => field.key === key);
@@ -214,6 +220,11 @@ function showError(error) {
 
 async function submit() {
   [...parts.rows.values(), parts.input].forEach(clear);
+  if (draft.mode !== 'directory' && uploading) { // what was chosen is meant
+    parts.start.disabled = true;
+    while (uploading) await arriving;
+    parts.start.disabled = false;
+  }
   const fields = form.fields.map((field) => field.key).filter((key) => key in draft.values && !['input_dir', 'output_dir', 'show_extras_results'].includes(key));
   const body = Object.fromEntries(fields.map((key) => [key, draft.values[key]]));
   if (draft.mode === 'directory') {

@@ -11,14 +11,15 @@ export function mountExtrasTarget() {
   registerTarget('extras', { label: 'send_extras', icon: 'enlarge', takes: ({ blob, url }) => Boolean(url) || blob?.type.startsWith('image/'), send });
 }
 
-async function send({ blob, url }) {
-  const file = blob ?? await (await fetch(url)).blob();
-  await sendToExtras([file.name ? file : new File([file], url.split('/').pop(), { type: file.type })]);
+// The file at an address of the server.
+export async function fileAt(url, name = url.split('/').pop()) {
+  const blob = await (await fetch(url)).blob();
+  return new File([blob], name, { type: blob.type });
 }
 
-// Opens the tab and hands it files (or blobs).
-export async function sendToExtras(files) {
+async function send({ blob, url }) {
+  const file = blob ?? fileAt(url); // asked for at once: the order is that of the clicks
   await openTab('extras');
-  await (await loaded).receive(files);
+  (await loaded).receive([file]);
   byId('extras_image')?.scrollIntoView({ block: 'nearest' });
 }

@@ -1,6 +1,6 @@
 // Around Gradio's form: errors at their fields, token counters, script panels, the buttons that depend on the running job.
 
-import { get, post } from './api.js';
+import { get, newest, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
 import { current, fieldOf, forms, pasteButton } from './forms.js';
 import { change, foreverJobs, running, state, subscribe, waitingJobs } from './store.js';
@@ -17,7 +17,8 @@ export function mountForm() {
   easel.reuseSeed = (seed) => shown()?.seed ?? seed;
   easel.openPanel = openPanel;
   easel.enlarge = enlarge;
-  easel.rescan = () => post('checkpoints/refresh').then(loadCheckpoints).catch((error) => toast(error.info, 'error'));
+  easel.shown = () => shown()?.id ?? null;
+  easel.rescan = () => post('checkpoints/refresh').then(relist, (error) => toast(error.info, 'error'));
   document.addEventListener('input', (event) => clearError(event.target.closest('.has-error')));
   const keep = easel.keep;
   easel.keep = (key, value) => { keep(key, value); if (/(^|\/)styles$/.test(key)) easel.recount(); }; // chosen styles count too
@@ -80,8 +81,18 @@ function showScript(script, tab) {
   for (const panel of document.querySelectorAll(`.script-panel[id^="${tab}_script_"]`)) panel.classList.toggle('chosen', panel.id === `${tab}_script_${script}`);
 }
 
+const latestList = newest();
 export async function loadCheckpoints() {
-  change({ checkpoints: await get('checkpoints').catch(() => state.checkpoints) });
+  const checkpoints = await latestList(get('checkpoints')).catch(() => null);
+  if (checkpoints) change({ checkpoints });
+}
+
+// The list of checkpoints is read again, but not under the hand of somebody who has it open.
+export function relist() {
+  const box = byId('setting_sd_model_checkpoint')?.querySelector('input');
+  if (box?.getAttribute('aria-expanded') === 'true') return void box.addEventListener('blur', relist, { once: true });
+  byId('easel_relist_checkpoints')?.click();
+  loadCheckpoints();
 }
 
 // ---- panels with a switch: hires fix, refiner
@@ -95,10 +106,9 @@ function openPanel(id, on) {
 // ✨: Gradio gave the fields of the second pass; the picture's own request is the server's.
 function enlarge(answer) {
   if (!answer || !answer.hires) return void (answer && answered(answer, 'txt2img'));
-  const picture = shown();
-  if (!picture) return;
+  if (answer.picture === null) return;
   document.querySelectorAll('.has-error').forEach(clearError);
-  post(`pictures/${picture.id}/hires`, answer.hires).then((done) => answered(done, 'txt2img'), (error) => answered({ errors: [error.info] }, 'txt2img'));
+  post(`pictures/${answer.picture}/hires`, answer.hires).then((done) => answered(done, 'txt2img'), (error) => answered({ errors: [error.info] }, 'txt2img'));
 }
 
 // Buttons whose face is a sign get a drawn icon and a name.
@@ -130,7 +140,8 @@ function mountCounters(tab) {
     byId(id).replaceChildren(hint, text);
     return { area: fieldOf(tab, path).querySelector('textarea'), text, hint };
   });
-  let timer = 0, asked = null, ticket = 0;
+  let timer = 0, asked = null;
+  const latest = newest();
   const stepsBox = fieldOf(tab, 'steps')?.querySelector('input[type=number]');
   const count = async () => {
     const body = { texts: counters.map(({ area }) => area.value), negative: [1] };
@@ -139,11 +150,8 @@ function mountCounters(tab) {
     if (Number.isInteger(steps) && steps >= 1 && steps <= 1000) body.steps = steps; // else the field itself complains
     if (JSON.stringify(body) === asked) return;
     asked = JSON.stringify(body);
-    const mine = ++ticket;
-    const answer = await post('tokens', body).catch(() => null);
-    if (!answer) asked = null;
-    if (!answer || mine !== ticket) return;
-    answer.counts.forEach(({ tokens, limit, hints }, index) => {
+    const answer = await latest(post('tokens', body)).catch(() => { asked = null; });
+    answer?.counts.forEach(({ tokens, limit, hints }, index) => {
       counters[index].text.textContent = `${tokens}/${limit}`;
       counters[index].hint.textContent = hints.length ? t(`slip_${hints[0].kind}`, { text: hints[0].text }) : '';
     });

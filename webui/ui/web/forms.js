@@ -1,10 +1,12 @@
 // The forms of the page, one for each tab that makes pictures: what their fields are called, reading and filling them through Gradio, one undo for all.
 // Knows field paths, no field by name.
 
+import { inLine } from './api.js';
 import { byId, keyOf } from './dom.js';
 
 const { easel, easelPage: page } = window;
 const KEPT = 30;
+const UNTOUCHED = { __type__: 'update' }; // Gradio's word for a component that stays as it is
 const undone = [], done = []; // what redo and undo put back: { tab, values by path }
 const filled = {}; // what a form held after its last fill, to tell a text box's own undo from ours
 const provided = {}; // fields that are held by another part of the page: it gives them when they are asked for
@@ -20,7 +22,7 @@ export const pasteButton = (tab) => (tab === 'txt2img' ? 'paste' : `${tab}_paste
 
 export function mountForms() {
   easel.fill = fill;
-  easel.read = async (values, tab) => reading?.({ ...byPath(tab, values), ...await held(tab) });
+  easel.read = async (values, tab) => readers[tab].shift()?.({ ...byPath(tab, values), ...await held(tab) });
   // On their way to the server: the values of Gradio's components, with what is held elsewhere.
   easel.withCanvas = async (tab, values) => {
     const own = await held(tab);
@@ -34,9 +36,11 @@ const held = async (tab) => (provided[tab] ? provided[tab]() : {});
 export const onFill = (listener) => filling.push(listener);
 
 const byPath = (tab, values) => Object.fromEntries(Object.keys(forms[tab]).map((path, index) => [path, values[index]]));
-let reading = null, order = null;
+const readers = Object.fromEntries(Object.keys(forms).map((tab) => [tab, []])); // who waits for the values of a form
+const inTurn = inLine(); // one step of undo after the other
+let order = null;
 
-export const now = (tab = current()) => new Promise((resolve) => { reading = resolve; byId(`${tab}_read`).click(); });
+export const now = (tab = current()) => new Promise((resolve) => { readers[tab].push(resolve); byId(`${tab}_read`).click(); });
 
 // Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
 async function put(tab, values) {
@@ -55,20 +59,20 @@ function fill(current, tab) {
   for (const listener of filling) listener(tab, values);
   easel.recount?.();
   resolve(Object.fromEntries(changed.map((path) => [path, before[path]])));
-  return paths.map((path) => filled[tab][path]);
+  return paths.map((path) => (changed.includes(path) ? values[path] : UNTOUCHED)); // in the others somebody may be typing
 }
 
-// Sets fields by path, as one step of undo.
-export async function change(values, tab = current()) {
-  done.push({ tab, values: await put(tab, values) });
+// Sets fields by path, as one step of undo. `values`: also a function that gives them when it is their turn.
+export const change = (values, tab = current()) => inTurn(async () => {
+  done.push({ tab, values: await put(tab, typeof values === 'function' ? values() : values) });
   if (done.length > KEPT) done.shift();
   undone.length = 0;
-}
+});
 
-async function step(from, to) {
+const step = (from, to) => inTurn(async () => {
   const { tab, values } = from.pop() || {};
   if (tab) to.push({ tab, values: await put(tab, values) });
-}
+});
 
 export const undo = () => step(done, undone);
 

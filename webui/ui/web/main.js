@@ -8,12 +8,11 @@ import { mountPaste } from './paste.js';
 import { mountPictures } from './pictures.js';
 import { openTab } from './send.js';
 import { mountModelDefaults } from './model_defaults.js';
-import { generate, interrupt, loadCheckpoints, mountForm, skipBatch } from './form.js';
+import { generate, interrupt, loadCheckpoints, mountForm, relist, skipBatch } from './form.js';
 import { offerOldForm } from './form_defaults.js';
 import { applyPageSettings } from './page_settings.js';
 import { mountQueue, queueIsOpen, toggle } from './queue.js';
 import { mountQuicksettings } from './quicksettings.js';
-import { mountSettings } from './settings.js';
 import { apply, change, running, state } from './store.js';
 import { connect } from './stream.js';
 import { mountStyles } from './styles.js';
@@ -40,7 +39,7 @@ function start() {
   // Gradio draws a tab when it is first opened; only then are its scripts fetched.
   present('img2img_depth_place').then(() => import('./depth.js')).then((depth) => depth.mountDepth());
   present('easel_models').then(() => import('./models.js')).then((models) => models.mountModels());
-  mountSettings();
+  present('settings').then(() => import('./settings.js')).then((settings) => settings.mountSettings());
   applyPageSettings();
   offerOldForm();
   mountPaste();
@@ -65,14 +64,6 @@ function receive(event) {
   }
   if (event.type === 'catalog') relist();
   if (event.type === 'ui_changed') location.reload(); // every field comes back from the draft
-}
-
-// The list of checkpoints is read again, but not under the hand of somebody who has it open.
-function relist() {
-  const box = byId('setting_sd_model_checkpoint')?.querySelector('input');
-  if (box?.getAttribute('aria-expanded') === 'true') return void box.addEventListener('blur', relist, { once: true });
-  byId('easel_relist_checkpoints')?.click();
-  loadCheckpoints();
 }
 
 // The server came back as another process: the page goes on as it is, unless it is of another version or has scripts that are no more.

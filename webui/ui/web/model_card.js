@@ -1,7 +1,7 @@
 // One model's card, opened: picture, what the file says of itself, and what a person writes about it (A1111's `name.json` beside the file).
 
-import { call, get, post } from './api.js';
-import { button, h } from './dom.js';
+import { call, get, inLine, newest, post } from './api.js';
+import { button, byId, h } from './dom.js';
 import { useCheckpoint } from './model_forms.js';
 import { addressOf, baseName, pictureOf, sizeOf } from './models.js';
 import { state } from './store.js';
@@ -17,55 +17,59 @@ const FIELDS = [
   ['license', 'card_licence', {}], ['tags', 'card_tags', {}], ['notes', 'card_notes', { lines: 4 }],
 ];
 const complain = (error) => toast(error.info || { message: String(error) }, 'error');
-let dialog = null;
+const latest = newest();
+let before = null; // the dialog of the last card
 
 // `changed()` is called after something was written.
 export async function openCard(model, { changed }) {
   let card;
-  try { card = await get(addressOf(model, 'card')); } catch (error) { return void complain(error); }
-  dialog?.remove();
-  dialog = document.body.appendChild(h('dialog', { class: 'sheet-dialog model-card', 'aria-label': card.title }));
+  try { card = await latest(get(addressOf(model, 'card'))); } catch (error) { return void complain(error); }
+  if (!card) return; // another was opened since
+  before?.remove();
+  const dialog = before = document.body.appendChild(h('dialog', { class: 'sheet-dialog model-card', 'aria-label': card.title }));
   dialog.addEventListener('click', (event) => { if (event.target === dialog) close(); }); // beside it
   dialog.addEventListener('cancel', (event) => { event.preventDefault(); close(); });
   const fields = {};
   const shown = FIELDS.filter(([, , { kinds }]) => !kinds || kinds.includes(model.kind));
   const texts = () => Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, field.value]));
   let saved = '';
-  const close = async () => { if (JSON.stringify(texts()) === saved || await save()) dialog.close(); };
+  const isSaved = () => JSON.stringify(texts()) === saved;
+  const close = async () => {
+    while (!isSaved()) if (!await save()) return; // it may be typed on meanwhile
+    dialog.close();
+  };
+  const inTurn = inLine(); // each answer is the whole card
 
-  async function save() {
-    const { tags, 'preferred weight': weight, ...words } = texts();
+  const save = () => inTurn(async () => {
+    const written = texts(), { tags, 'preferred weight': weight, ...words } = written;
     const changes = { ...words, tags: tags.split(',').map((tag) => tag.trim()).filter(Boolean) };
     if (weight !== undefined) changes['preferred weight'] = Number(weight) || 0; // A1111's word for "no preference"
-    const before = [card.prediction, card.zero_snr].join();
+    const found = [card.prediction, card.zero_snr].join();
     try { card = await call('PATCH', addressOf(model, 'card'), changes); } catch (error) { complain(error); return false; }
-    saved = JSON.stringify(texts());
-    if ([card.prediction, card.zero_snr].join() !== before) {
-      draw(); // the facts say it
-      dialog.querySelector('#card_save').focus();
-    }
+    saved = JSON.stringify(written);
+    if ([card.prediction, card.zero_snr].join() !== found) draw(); // the facts say it
     toast({ message: t('card_saved') });
     changed();
     return true;
-  }
+  });
 
-  async function setPicture(path, body) {
+  const setPicture = (path, body) => inTurn(async () => {
     try { card = await call('PUT', path, body); } catch (error) { return void complain(error); }
     draw();
     changed();
-  }
+  });
 
   function draw() {
     const picture = pictureOf(card), last = state.pictures.filter((item) => !item.pending).at(-1);
     const file = h('input', { type: 'file', class: 'sr-only', accept: 'image/png,image/jpeg,image/webp,image/gif', onchange: () => file.files[0] && setPicture(addressOf(card, 'preview'), file.files[0]) });
-    const before = fields.notes ? texts() : null;
-    for (const [key, label, unlike] of shown) {
+    const held = document.activeElement;
+    for (const [key, label, unlike] of fields.notes ? [] : shown) { // once: in one of them somebody may be typing
       const named = { 'aria-label': t(label), 'data-key': key };
       fields[key] = unlike.choices ? h('select', named, ...unlike.choices.map(([value, word]) => h('option', { value, text: t(word) })))
         : unlike.lines ? h('textarea', { rows: String(unlike.lines), ...named }) : h('input', { type: unlike.number ? 'number' : 'text', ...(unlike.number && { step: '0.05' }), ...named });
-      fields[key].value = before ? before[key] : written(key);
+      fields[key].value = written(key);
     }
-    if (!before) saved = JSON.stringify(texts());
+    saved ||= JSON.stringify(texts());
     dialog.replaceChildren(
       h('header', {}, h('h2', { text: card.title }), button('close', t('close'), close, { class: 'icon-button' })),
       h('div', { class: 'about-model' },
@@ -80,6 +84,7 @@ export async function openCard(model, { changed }) {
         card.kind === 'checkpoint' && !card.error && h('button', { type: 'button', class: 'act primary', text: t('models_use'), onclick: () => { useCheckpoint(card); close(); } }),
         h('button', { type: 'button', class: 'act', id: 'card_save', text: t('card_save'), onclick: save })),
       ...(Object.keys(card.metadata || {}).length ? [h('details', {}, h('summary', { text: t('card_metadata', { n: Object.keys(card.metadata).length }) }), h('pre', { class: 'infotext', tabindex: '0', text: readable(card.metadata) }))] : []));
+    (dialog.contains(held) ? held : byId(held?.id))?.focus();
   }
 
   function written(key) {
@@ -101,12 +106,14 @@ export async function openCard(model, { changed }) {
     return h('dl', {}, ...rows.map(([label, value]) => h('div', { class: label === 'card_path' ? 'wide' : '' }, h('dt', { text: t(label) }), h('dd', { text: value }))), hashRow);
   }
 
-  async function compute(event) {
+  function compute(event) {
     event.target.disabled = true;
-    try { card = await post(addressOf(card, 'hash')); } catch (error) { return void complain(error); }
-    if (card.sha256 || card.hash) draw();
-    else toast({ message: t('job_hash', { name: card.name }) });
-    changed();
+    return inTurn(async () => {
+      try { card = await post(addressOf(card, 'hash')); } catch (error) { return void complain(error); }
+      if (card.sha256 || card.hash) draw();
+      else toast({ message: t('job_hash', { name: card.name }) });
+      changed();
+    });
   }
 
   draw();

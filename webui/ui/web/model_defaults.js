@@ -1,8 +1,8 @@
 // What a model is good with: the button beside the checkpoint compares it with the form, puts it there, and keeps the form's values for the model.
 
-import { call, get } from './api.js';
+import { call, get, newest } from './api.js';
 import { byId, h, icon } from './dom.js';
-import { now } from './forms.js';
+import { current, now } from './forms.js';
 import { openDiff } from './paste.js';
 import { state, subscribe } from './store.js';
 import { toast } from './toast.js';
@@ -42,17 +42,21 @@ export function formValues(suggests, overrides) {
   return Object.keys(settings).length ? { ...fields, settings: { ...overrides, ...settings } } : fields;
 }
 
+const latest = newest();
 async function open() {
   const model = chosen();
   if (!model) return void toast({ message: t('no_checkpoint_title') });
-  const current = await now(), values = formValues(model.suggests, current.settings), known = Object.keys(values).length > 0;
+  const tab = current(), [form, server] = await latest(Promise.all([now(tab), get('settings')])) ?? [];
+  if (!form) return; // the button was pressed again
+  if (chosen()?.name !== model.name) return open(); // another one was chosen meanwhile
+  const values = formValues(model.suggests, form.settings), known = Object.keys(values).length > 0;
   const keep = (dialog, what, done) => () => call('PUT', 'checkpoints/preferences', { checkpoint: model.name, values: what }).then(() => {
     dialog.close();
     toast({ message: t(done, { name: model.name }) });
   }, (error) => toast(error.info, 'error'));
-  const own = await formOf(current);
+  const own = formOf(form, server);
   openDiff({ values, comments: known ? [] : [t('model_defaults_none')], kind: 'model' }, {
-    title: t('model_defaults'), summary: model.name,
+    tab, title: t('model_defaults'), summary: model.name,
     extra: (dialog) => [
       h('button', { type: 'button', class: 'act', id: 'easel_keep_defaults', text: t('model_defaults_keep'), onclick: keep(dialog, own, 'model_defaults_kept') }),
       model.kept && h('button', { type: 'button', class: 'act quiet', id: 'easel_forget_defaults', text: t('model_defaults_forget'), onclick: keep(dialog, null, 'model_defaults_forgotten') }),
@@ -61,9 +65,8 @@ async function open() {
 }
 
 // What would be kept: the form as it is, with the VAE and the clip skip that count now where they are not the ordinary ones.
-async function formOf(current) {
-  const server = await get('settings');
-  const values = Object.fromEntries(FIELDS.filter((name) => name !== 'distilled_cfg_scale' || isDistilled(chosen())).map((name) => [name, current[name]]));
-  const skip = current.settings?.[SETTINGS.clip_skip] ?? server[SETTINGS.clip_skip], vae = current.settings?.[SETTINGS.vae] ?? server[SETTINGS.vae];
+function formOf(form, server) {
+  const values = Object.fromEntries(FIELDS.filter((name) => name !== 'distilled_cfg_scale' || isDistilled(chosen())).map((name) => [name, form[name]]));
+  const skip = form.settings?.[SETTINGS.clip_skip] ?? server[SETTINGS.clip_skip], vae = form.settings?.[SETTINGS.vae] ?? server[SETTINGS.vae];
   return { ...values, clip_skip: skip > 1 ? skip : null, vae: vae === 'Automatic' ? null : vae };
 }

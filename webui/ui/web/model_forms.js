@@ -1,9 +1,9 @@
 // Merger and converter: two forms drawn from the server's schema. What was typed survives a reload; errors stand at their fields; the job's progress
 // stands under the button.
 
-import { get, post } from './api.js';
+import { get, newest, post } from './api.js';
 import { control } from './controls.js';
-import { h } from './dom.js';
+import { h, whenLeft } from './dom.js';
 import { change } from './forms.js';
 import { state, subscribe } from './store.js';
 import { toast } from './toast.js';
@@ -16,6 +16,7 @@ const RARE = ['blocks', 'base', 'discard_weights', 'config_source', 'save_metada
 const complain = (error) => toast(error.info || { message: String(error) }, 'error');
 const kept = (() => { try { return JSON.parse(sessionStorage.getItem('easel.modelwork')) || {}; } catch { return {}; } })();
 const values = { merge: {}, convert: {}, ...kept };
+const latest = newest();
 let box, pane = null, forms = null, parts = {};
 
 export async function useCheckpoint(model) {
@@ -25,20 +26,22 @@ export async function useCheckpoint(model) {
 
 export function mountForms(place) {
   box = place;
-  box.addEventListener('easel:pane', ({ detail }) => { pane = detail; load(); });
-  subscribe((_, event) => { if (pane && ['working', 'job', 'snapshot', 'hashing'].includes(event.type)) drawWork(); if (pane && event.type === 'catalog') load(true); });
+  box.addEventListener('easel:pane', ({ detail }) => { pane = detail; if (forms) draw(); load(); });
+  subscribe((_, event) => { if (pane && ['working', 'job', 'snapshot', 'hashing'].includes(event.type)) drawWork(); if (pane && event.type === 'catalog') load(); });
 }
 
 // The lists are read again each time: files come and go.
-async function load(quiet = false) {
-  if (quiet && box.contains(document.activeElement) && document.activeElement.matches('select')) return; // not under somebody's hand
-  try { forms = await get('models/forms'); } catch (error) { return complain(error); }
-  draw();
+async function load() {
+  let read;
+  try { read = await latest(get('models/forms')); } catch (error) { return complain(error); }
+  if (!read) return; // it is read again already
+  forms = read;
+  whenLeft(box, draw);
 }
 
 const valueOf = (field) => (field.key in values[pane] ? values[pane][field.key] : field.default);
-const set = (key, value) => {
-  values[pane][key] = value;
+const set = (key, value, form = pane) => {
+  values[form][key] = value;
   try { sessionStorage.setItem('easel.modelwork', JSON.stringify(values)); } catch { /* storage is full or forbidden */ }
 };
 
@@ -105,17 +108,19 @@ async function submit() {
     const { output } = await post(`models/${mine}`, body);
     toast({ message: t('work_queued', { name: output }) });
   } catch (error) {
-    (error.info?.errors || [error.info || { message: String(error) }]).forEach(showError);
+    (error.info?.errors || [error.info || { message: String(error) }]).forEach(mine === pane ? showError : (one) => toast(one, 'error'));
   }
 }
 
 async function readMetadata() {
-  const names = USES['Add difference'].map((key) => values.merge[key]).filter(Boolean);
+  const asked = () => JSON.stringify([...MODELS, 'metadata_json'].map((key) => values.merge[key])), before = asked();
+  const names = MODELS.map((key) => values.merge[key]).filter(Boolean);
   if (!names.length) return showError({ field: 'primary_model_name', message: t('merge_choose_first') });
   try {
     const found = await get(`models/metadata?${names.map((name) => `names=${encodeURIComponent(name)}`).join('&')}`);
-    set('metadata_json', JSON.stringify(found, null, 2));
-    draw();
+    if (asked() !== before) return; // other models were chosen since, or something was written there
+    set('metadata_json', JSON.stringify(found, null, 2), 'merge');
+    whenLeft(box, draw);
   } catch (error) { complain(error); }
 }
 

@@ -1,7 +1,7 @@
 // The Models tab: cards of every model file, of which only those in sight are drawn; merger and converter beside them. Knows no engine: a click on a
 // checkpoint sets the form's field.
 
-import { get, post } from './api.js';
+import { get, newest, post } from './api.js';
 import { button, h, icon } from './dom.js';
 import { mountForms, useCheckpoint } from './model_forms.js';
 import { openCard } from './model_card.js';
@@ -15,6 +15,7 @@ const ROW = 286, LEAST = 176, GAP = 14; // a card's height and least width, in p
 const kept = (() => { try { return JSON.parse(sessionStorage.getItem('easel.models')) || {}; } catch { return {}; } })();
 const view = { pane: 'cards', kind: '', folder: '', sort: 'name', search: '', ...kept };
 const { easel } = window;
+const latest = newest();
 let parts = null, models = [], found = [], drawn = '', stale = false;
 
 export function mountModels() {
@@ -71,7 +72,10 @@ export function show(pane) {
 async function reload() {
   stale = !parts.grid.offsetParent && models.length > 0; // out of sight: when it is looked at again
   if (stale) return;
-  try { models = await get('models'); } catch (error) { return complain(error); }
+  let read;
+  try { read = await latest(get('models')); } catch (error) { return complain(error); }
+  if (!read) return; // it is read again already
+  models = read;
   for (const model of models) model.names = [model.name, model.folder, model.base, model.about, model.activation, ...(model.tags || []), model.hash].join(' ').toLowerCase();
   list();
 }

@@ -1,9 +1,9 @@
 // From a picture or a text to the form: dropped anywhere, pasted, or read with ↙; a dialog "now → then". Knows field paths, no field by name.
 
-import { get, post } from './api.js';
-import { wordDiff } from './diff.js';
+import { get, newest, post } from './api.js';
+import { same, wordDiff } from './diff.js';
 import { button, byId, h } from './dom.js';
-import { change, current, fieldOf, forms, now, onFill, pasteButton, undo } from './forms.js';
+import { change, current, fieldOf, forms, now, onFill, pasteButton, undo, valueOf } from './forms.js';
 import { showFile } from './pnginfo.js';
 import { registerTarget } from './send.js';
 import { state } from './store.js';
@@ -34,14 +34,22 @@ export function mountPasteTab(tab) {
 const complain = (error) => toast(error.info ?? { message: String(error) }, 'error');
 export const hasValues = (metadata) => metadata && Object.keys(metadata.values).length > 0;
 
-// `answer`: a promise of metadata. `source`: {blob} or {url} of the picture, to be shown beside.
-export const pasteFrom = (answer, source = {}) => answer.then((metadata) => openDiff(metadata, source)).catch(complain);
+const latest = newest();
+// `answer`: a promise of metadata. `source`: {blob} or {url} of the picture, to be shown beside, or a function of the metadata that gives it; {tab}: the form,
+// else the one that is meant now.
+export async function pasteFrom(answer, source = {}) {
+  const tab = current();
+  try {
+    const metadata = await latest(answer);
+    if (metadata) await openDiff(metadata, { tab, ...typeof source === 'function' ? source(metadata) : source });
+  } catch (error) { complain(error); }
+}
 
 function readBox(tab) {
   const text = fieldOf(tab, 'prompt').querySelector('textarea').value;
   const last = state.pictures.at(-1);
-  if (text.trim()) pasteFrom(post('png-info', new Blob([text])));
-  else get('params').then((metadata) => openDiff(metadata, { url: last?.infotext === metadata.text ? last.url : null }), complain); // params.txt, as in A1111
+  if (text.trim()) pasteFrom(post('png-info', new Blob([text])), { tab });
+  else pasteFrom(get('params'), (metadata) => ({ tab, url: last?.infotext === metadata.text ? last.url : null })); // params.txt, as in A1111
 }
 
 function takeFile(file) {
@@ -84,7 +92,6 @@ function mountDrop() {
 
 // ---- the dialog
 
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const empty = (value) => value === null || value === undefined || value === '' || same(value, []) || same(value, {});
 
 // One row for each field that would change; settings are rows of their own, `settings.<key>`, with undefined for "as the server has it".
@@ -176,10 +183,10 @@ function drawOverrides(settings, tab) {
   const place = byId(`${tab}_override_settings`);
   if (!place) return; // not drawn yet: `mountPasteTab` does it
   const keys = Object.keys(settings || {});
-  const without = (key) => Object.fromEntries(Object.entries(settings).filter(([name]) => name !== key));
+  const without = (key) => ({ settings: Object.fromEntries(Object.entries(valueOf(tab, 'settings') || {}).filter(([name]) => name !== key)) });
   const chip = (key) => {
     const text = `${labelOf(`settings.${key}`)}: ${show(`settings.${key}`, settings[key], tab)}`;
-    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change({ settings: without(key) }, tab)));
+    return h('li', { class: 'chip', 'data-setting': key }, h('span', { text }), button('close', t('override_remove', { text }), () => change(() => without(key), tab)));
   };
   place.classList.remove('has-error');
   place.replaceChildren(keys.length

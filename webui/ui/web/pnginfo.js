@@ -1,12 +1,13 @@
 // The PNG Info tab: a picture, what its file says about how it was made, and where that can be sent.
 
-import { post } from './api.js';
+import { newest, post } from './api.js';
 import { button, byId, copyText, h, icon, present } from './dom.js';
 import { sendRow } from './send.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
-let parts, url = null, ticket = 0;
+const latest = newest();
+let parts, url = null;
 const ready = present('easel_pnginfo').then(mount); // the tab is drawn when it is first opened
 
 function mount() {
@@ -22,11 +23,9 @@ function mount() {
 
 // Read a file (picture or text) and show what it says.
 export async function showFile(file) {
-  const mine = ++ticket;
   try {
-    const metadata = await post('png-info', file);
-    await ready;
-    if (mine !== ticket) return; // another was chosen meanwhile
+    const metadata = await latest(ready.then(() => post('png-info', file)));
+    if (!metadata) return; // another was chosen meanwhile
     if (url) URL.revokeObjectURL(url);
     url = metadata.width ? URL.createObjectURL(file) : null;
     parts.image.hidden = !url;

@@ -1,6 +1,6 @@
 // Settings at the top of the page, chosen by the setting `quicksettings_list`. They count at once. The checkpoint picker among them is Gradio's.
 
-import { byId, h } from './dom.js';
+import { byId, h, whenLeft } from './dom.js';
 import { control } from './controls.js';
 import { loadSettings, onSettings, saveSettings, settings } from './settings_store.js';
 import { toast } from './toast.js';
@@ -12,10 +12,8 @@ export function mountQuicksettings() {
   document.body.classList.toggle('no-checkpoint-picker', !list.includes(CHECKPOINT));
   if (list.indexOf(CHECKPOINT) > 0) document.body.classList.add('checkpoint-picker-last');
   if (list.every((key) => key === CHECKPOINT)) return;
-  const draw = () => {
-    if (byId('easel_quicksettings').contains(document.activeElement)) return;
-    byId('easel_quicksettings').replaceChildren(...list.map((key) => settings.byKey.get(key)).filter(Boolean).map(place)); // what this server has not is left out
-  };
+  const bar = byId('easel_quicksettings');
+  const draw = () => whenLeft(bar, () => bar.replaceChildren(...list.map((key) => settings.byKey.get(key)).filter(Boolean).map(place))); // what this server has not is left out
   loadSettings().then(() => { onSettings(draw); draw(); }).catch((error) => toast(error.info || { message: String(error) }, 'error'));
 }
 

@@ -1,20 +1,20 @@
 // The Settings tab: sections at the side, search, what differs from its default, reset, apply. What is changed and not yet applied survives a reload.
 
-import { button, h, present } from './dom.js';
+import { same } from './diff.js';
+import { button, h, whenLeft } from './dom.js';
 import { control } from './controls.js';
 import { drawDefaults } from './form_defaults.js';
-import { isDefault, loadSettings, onSettings, rereadSettings, same, saveSettings, settings } from './settings_store.js';
+import { isDefault, loadSettings, onSettings, rereadSettings, saveSettings, settings } from './settings_store.js';
 import { toast } from './toast.js';
 import { t } from './words.js';
 
 const DEFAULTS = 'defaults';
 const kept = (() => { try { return JSON.parse(sessionStorage.getItem('easel.settings')) || {}; } catch { return {}; } })();
-const view = { section: 'saving-images', search: '', onlyChanged: false, edits: kept, reload: false };
+const view = { section: 'saving-images', search: '', onlyChanged: false, edits: kept, reload: false, saving: false };
 const parts = {};
 
-// Gradio draws a tab when it is first opened; only then anything is fetched.
 export function mountSettings() {
-  present('settings').then(() => loadSettings()).then(build).catch((error) => toast(error.info || { message: String(error) }, 'error'));
+  loadSettings().then(build).catch((error) => toast(error.info || { message: String(error) }, 'error'));
   document.addEventListener('click', (event) => {
     if (parts.list && event.target.closest?.('[role="tab"]')) rereadSettings().catch(() => {}); // another page may have changed them
   });
@@ -36,7 +36,7 @@ function build() {
   document.getElementById('settings').replaceChildren(h('section', { class: 'settings', 'aria-label': t('tab_settings') },
     h('aside', {}, parts.search, h('label', { class: 'check' }, parts.only, h('span', { text: t('settings_only_changed') })), parts.nav),
     h('div', { class: 'sheet' }, parts.list, h('footer', {}, parts.apply, parts.discard, parts.reload))));
-  onSettings(draw);
+  onSettings(() => whenLeft(parts.list, draw));
   draw();
 }
 
@@ -49,7 +49,7 @@ const valueOf = (setting) => (setting.key in view.edits ? view.edits[setting.key
 
 function edit(setting, value) {
   const { [setting.key]: _, ...others } = view.edits;
-  keep(same(value, settings.values[setting.key]) ? others : { ...others, [setting.key]: value });
+  keep(!view.saving && same(value, settings.values[setting.key]) ? others : { ...others, [setting.key]: value });
   mark(setting);
   drawFooter();
 }
@@ -115,14 +115,18 @@ function drawFooter() {
 
 async function apply() {
   const changes = view.edits;
+  if (view.saving) return;
+  view.saving = true;
   try {
     await saveSettings(changes);
   } catch (error) {
     return showError(error.info || { message: String(error) });
-  }
+  } finally { view.saving = false; }
   view.reload ||= Object.keys(changes).some((key) => settings.byKey.get(key).effect === 'page reload');
-  keep({});
-  draw();
+  const since = Object.entries(view.edits).filter(([key, value]) => !same(value, changes[key]) && !same(value, settings.values[key]));
+  keep(Object.fromEntries(since)); // what was edited while it was saved is not saved
+  drawFooter();
+  whenLeft(parts.list, draw);
   toast({ message: t('settings_saved'), hint: view.reload ? t('settings_wants_reload') : undefined });
 }
 

@@ -1,9 +1,11 @@
 // The settings as the server knows them: sections, words in the page's language, values. Read once, when somebody first needs them.
 
-import { call, get } from './api.js';
+import { call, get, inLine } from './api.js';
+import { same } from './diff.js';
 
 export const settings = { sections: [], byKey: new Map(), values: {} };
 const listeners = new Set();
+const inTurn = inLine(); // an answer is all values: none may be older than the one before
 let loading = null;
 
 export const onSettings = (listener) => listeners.add(listener);
@@ -33,15 +35,13 @@ async function read() {
 }
 
 // Raises `ApiError` at the key; then nothing was changed.
-export async function saveSettings(changes) {
-  settings.values = await call('PATCH', 'settings', changes);
-  tell();
-}
+export const saveSettings = (changes) => take(() => call('PATCH', 'settings', changes));
 
-export async function rereadSettings() {
-  settings.values = await get('settings');
-  tell();
-}
+export const rereadSettings = () => take(() => get('settings'));
 
-export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+const take = (ask) => inTurn(async () => {
+  settings.values = await ask();
+  tell();
+});
+
 export const isDefault = (setting, value) => same(value, setting.default);

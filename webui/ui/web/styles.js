@@ -1,6 +1,7 @@
 // The styles editor: pick or name a style, write its two texts, save, delete (and take that back). The file is A1111's styles.csv.
 
-import { call, get, post } from './api.js';
+import { call, get, inLine, newest, post } from './api.js';
+import { same } from './diff.js';
 import { button, byId, h } from './dom.js';
 import { current, fieldOf, valueOf } from './forms.js';
 import { toast } from './toast.js';
@@ -8,6 +9,7 @@ import { t } from './words.js';
 
 const { easel } = window;
 const parts = {};
+const latest = newest(), inTurn = inLine();
 let styles = [];
 
 export function mountStyles(tab) {
@@ -21,11 +23,13 @@ const texts = () => ({ prompt: parts.prompt.value, negative_prompt: parts.negati
 
 async function open() {
   if (!parts.dialog) build();
-  try { styles = await get('styles'); } catch (error) { return void complain(error); }
+  let read;
+  try { read = await latest(get('styles')); } catch (error) { return void complain(error); }
+  if (!read) return; // the button was pressed again
+  styles = read;
   list();
   const chosen = valueOf(current(), 'styles')?.at(-1) || '';
-  parts.name.value = named(chosen) ? chosen : '';
-  fill();
+  fill(named(chosen) ? chosen : '');
   parts.dialog.showModal();
   parts.name.focus();
 }
@@ -54,13 +58,15 @@ function list() {
 // A known name shows its style, unless a text was typed that would be lost.
 let filled = { prompt: '', negative_prompt: '' };
 function onName() {
-  const untouched = JSON.stringify(texts()) === JSON.stringify(filled);
-  if (named(parts.name.value) && untouched) fill();
+  if (named(parts.name.value) && same(texts(), filled)) fill();
   judge();
 }
 
-function fill() {
-  const style = named(parts.name.value);
+// Whether this still stands there: nothing was written since.
+const shows = ({ name, ...said }) => parts.name.value.trim() === name && same(said, texts());
+
+function fill(name = parts.name.value) {
+  const style = named(parts.name.value = name);
   parts.prompt.value = style?.prompt || '';
   parts.negative.value = style?.negative_prompt || '';
   filled = texts();
@@ -82,48 +88,47 @@ function copy() {
 }
 
 // The file may have been edited by hand meanwhile: what is written is the newest list with one style changed.
-async function write(change) {
+const write = (change) => inTurn(async () => {
   styles = await call('PUT', 'styles', change(await get('styles')));
   list();
   document.querySelectorAll('[id$="_relist_styles"]').forEach((each) => each.click());
   judge();
-}
+});
 
 async function save() {
-  const style = { name: parts.name.value.trim(), ...texts() };
+  const written = texts(), style = { name: parts.name.value.trim(), ...written };
   const put = (all) => (all.some((other) => other.name === style.name) ? all.map((other) => (other.name === style.name ? style : other)) : [...all, style]);
   try {
     await write(put);
-    filled = texts();
-    judge();
+    filled = written;
     parts.note.textContent = t('style_saved', { name: style.name });
   } catch (error) { parts.note.textContent = error.info?.message || String(error); }
 }
 
 async function remove() {
-  const style = named(parts.name.value.trim()), place = styles.indexOf(style);
+  const style = named(parts.name.value.trim()), place = styles.indexOf(style), written = texts();
   try {
     await write((all) => all.filter((other) => other.name !== style.name));
   } catch (error) { return void (parts.note.textContent = error.info?.message || String(error)); }
-  parts.name.value = '';
-  fill();
+  if (shows({ name: style.name, ...written })) fill('');
   const back = (all) => (all.some((other) => other.name === style.name) ? all : [...all.slice(0, place), style, ...all.slice(place)]);
   parts.note.replaceChildren(h('span', { text: `${t('style_deleted', { name: style.name })} ` }),
     h('button', { type: 'button', class: 'act quiet', id: 'txt2img_edit_style_undo', text: t('take_back'), onclick: () => write(back).then(() => {
-      parts.name.value = style.name;
-      fill();
+      if (shows({ name: '', ...filled })) fill(style.name);
     }).catch(complain) }));
 }
 
-// Gradio hands over the three fields and takes back what they become: the styles' texts in the prompts, no style chosen.
-async function applyStyles(prompt, negative, chosen) {
-  if (!chosen?.length) { toast({ message: t('style_none_chosen') }); return [prompt, negative, chosen]; }
-  try {
-    const done = await post('styles/apply', { prompt, negative_prompt: negative, styles: chosen });
-    toast({ message: t('style_applied', { names: chosen.join(', ') }) });
+// What Gradio puts into the three fields: the styles' texts in the prompts, no style chosen. What was typed while the server was asked is asked for again.
+async function applyStyles(tab) {
+  const box = (path) => fieldOf(tab, path).querySelector('textarea').value;
+  const read = () => ({ prompt: box('prompt'), negative_prompt: box('negative_prompt'), styles: valueOf(tab, 'styles') || [] });
+  for (let said = read(), seen; ; said = seen) {
+    if (!said.styles.length) toast({ message: t('style_none_chosen') });
+    const done = said.styles.length > 0 && await post('styles/apply', said).catch(complain);
+    seen = read();
+    if (!done) return [seen.prompt, seen.negative_prompt, seen.styles];
+    if (!same(said, seen)) continue;
+    toast({ message: t('style_applied', { names: said.styles.join(', ') }) });
     return [done.prompt, done.negative_prompt, []];
-  } catch (error) {
-    complain(error);
-    return [prompt, negative, chosen];
   }
 }

@@ -1,8 +1,8 @@
 // A picture that is sent to the canvas, and what it says of itself to the form beside it. Fetched when something is sent.
 
-import { get } from './api.js';
+import { get, newest } from './api.js';
 import { decode } from './canvas_store.js';
-import { change, now, undo } from './forms.js';
+import { change, now, undo, valueOf } from './forms.js';
 import { compare, hasValues, pasteFrom, valuesOf } from './paste.js';
 import { openTab } from './send.js';
 import { toast } from './toast.js';
@@ -14,20 +14,23 @@ const inCells = (side) => Math.min(Math.max(Math.round(side / 8) * 8, 64), 2048)
 // What was said of a picture that img2img made names the picture it began with too. Here it is itself what one begins with.
 const ofForm = ({ values: { mode, image, colour, mask, depth, ...values }, ...metadata }) => ({ ...metadata, values });
 
+const latest = newest();
+const isWritten = () => ['prompt', 'negative_prompt'].some((path) => valueOf(TAB, path));
+
 // One click: the picture lies on the canvas; what was there comes back with its undo. Its parameters come along where nothing is written yet, and are offered elsewhere.
 export async function send({ blob, url, id, metadata }, mode, canvas) {
   try {
-    const picture = blob || await (await fetch(url)).blob();
-    await openTab(TAB);
+    const [found] = await Promise.all([latest(Promise.all([blob || fetch(url).then((answer) => answer.blob()), metadata || (id && get(`pictures/${id}/info`))])), openTab(TAB)]);
+    if (!found) return; // another was sent since
+    const [picture, said] = found, about = said && ofForm(said);
     const { openPicture } = await canvas, paper = await openPicture(picture, mode), step = paper?.done.at(-1);
     if (!paper) return; // the canvas has said why
-    const about = metadata ? Promise.resolve(metadata).then(ofForm) : id ? get(`pictures/${id}/info`).then(ofForm) : null, form = await now(TAB);
     const back = async () => {
       await undo();
       if (step && paper.done.at(-1) === step) paper.undo(); // nothing was painted on it since
     };
-    if (about && !form.prompt && !form.negative_prompt && await takeAll(await about, form)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: back } });
-    toast({ message: t('sent_img2img'), action: about && { label: t('send_parameters'), act: () => pasteFrom(about, { blob: picture, tab: TAB }) } });
+    if (about && !isWritten() && await takeAll(about)) return void toast({ message: t('sent_img2img_all'), action: { label: t('undo'), act: back } });
+    toast({ message: t('sent_img2img'), action: about && { label: t('send_parameters'), act: () => pasteFrom(Promise.resolve(about), { blob: picture, tab: TAB }) } });
   } catch (error) { toast(error.info ?? { message: String(error) }, 'error'); }
 }
 
@@ -50,9 +53,10 @@ export async function bringMask(file, paper) {
   paper.takeMask(mask);
 }
 
-// All that it says, without asking, and the picture's own size; false when it says nothing.
-async function takeAll(metadata, form) {
-  if (!hasValues(metadata)) return false;
+// All that it says, without asking, and the picture's own size; false when it says nothing, or when something was written meanwhile.
+async function takeAll(metadata) {
+  const form = hasValues(metadata) && await now(TAB);
+  if (!form || isWritten()) return false;
   const size = metadata.width ? { width: inCells(metadata.width), height: inCells(metadata.height) } : {};
   await change(valuesOf(form, compare(form, { ...metadata.values, ...size }, TAB).rows), TAB);
   return true;
