@@ -36,7 +36,7 @@ class DepthEstimator:
         self._models = models
 
     def estimate(self, checkpoint: Checkpoint, images: Sequence[Image.Image], *, hires: bool = False) -> Tensor:
-        """(pictures, 1, height, width) float32 of RGB pictures of one size, in the network's own size and unit, nearer is larger. It is shown one
+        """(pictures, 1, height, width) float32 of RGB pictures of one size, in the network's own size and unit: nearer is larger. It is shown one
         picture at a time: none depends on the others, to the last bit. Raises `RequestError` without an estimator (`hires`: see `no_estimator`),
         `ModelError` when it cannot be read."""
         found = find_estimator(checkpoint, self._models)

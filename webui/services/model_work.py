@@ -115,23 +115,10 @@ class ModelWorkshop:
         return found
 
     def _checkpoint(self, name: str, field: str) -> Checkpoint:
-        """By name, `name [hash]`, or name without suffix, also without its folder where only one is called so; also one that cannot make pictures, as
-        long as its header can be read."""
+        """Also one that cannot make pictures, as long as its header can be read. Raises `RequestError`, see `Catalog.find`."""
         if not name:
             raise RequestError("Choose a checkpoint.", field=field)
-        bare = name.rsplit(" [", 1)[0] if name.endswith("]") else name
-        entries = self._catalog.checkpoints()
-        found = next((item for item in entries if item.name == bare), None) or next((item for item in entries if item.bare_name == bare), None)
-        alike = [item for item in entries if item.stem == bare] if found is None else []
-        if len(alike) > 1:
-            hint = f"Say which: {' or '.join(item.name for item in alike[:5])}."
-            raise RequestError(f"{len(alike)} checkpoints are called “{name[:120]}”.", field=field, hint=hint)
-        found = found or next(iter(alike), None)
-        if found is None and self._catalog.refresh():
-            return self._checkpoint(name, field)
-        if found is None:
-            raise RequestError(f"There is no checkpoint “{name[:120]}”.", field=field, hint=f"It should lie in {self.folder}.")
-        return found
+        return self._catalog.find(name, field)
 
     def _inputs(self, request: Merge) -> _Inputs:
         """The checkpoints this method uses. Raises `WebuiError` at the one that is missing or cannot be read."""
