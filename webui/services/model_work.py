@@ -21,13 +21,16 @@ from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles, MergeFiles
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.schema.errors import ModelError, RequestError, WebuiError
 from webui.schema.model import Checkpoint, ModelFile
-from webui.schema.model_work import Convert, Merge, ModelWork
+from webui.schema.model_work import BLOCKS_HINT, Convert, Merge, ModelWork
 
 Progress = Callable[[float], None]
 
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 ENDINGS = {9: ".inpainting", 8: ".instruct-pix2pix"}
 """What A1111 appends to the name of a merge whose first layer has so many channels."""
+
+TWELVE_BLOCKS = ("sd1", "sd2", "sdxl-refiner")
+"""Families whose UNets have more blocks than 19 numbers can name; SDXL has nine each way."""
 
 HASHING = 0.4
 """Share of the progress that hashing the inputs gets, when they must be hashed."""
@@ -127,6 +130,9 @@ class ModelWorkshop:
         secondary = None if method == "No interpolation" else self._checkpoint(request.secondary_model_name, "secondary_model_name")
         tertiary = self._checkpoint(request.tertiary_model_name, "tertiary_model_name") if method == "Add difference" else None
         inputs = _Inputs(primary, secondary, tertiary)
+        if len(request.block_numbers) == 19 and primary.family in TWELVE_BLOCKS:
+            what = f"{primary.name} has twelve blocks each way, and 19 numbers are for nine."
+            raise RequestError(what, field="blocks", hint=f"Wanted: {BLOCKS_HINT}")
         for name, item in inputs.named.items():
             folder = Path(item.path).is_dir()
             if folder and item.family not in IN_BOTH_LAYOUTS:
