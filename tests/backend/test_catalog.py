@@ -9,16 +9,18 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.random_checkpoint import TINY, write_checkpoint
 from webui.backend import catalog as catalogs
 from webui.backend import hashing
-from webui.backend.catalog import Catalog
+from webui.backend.catalog import Catalog, find_named
 from webui.backend.manager import FAMILIES
 from webui.backend.support import NAMES, RUNS
 from webui.schema.errors import ModelError, RequestError
+from webui.schema.model import Checkpoint
 
 SD1 = {
     "model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3), "first_stage_model.decoder.conv_in.weight": (4, 4, 3, 3),
@@ -374,3 +376,41 @@ def test_a_name_without_its_ending_may_have_its_folder(tmp_path: Path, hashes) -
         write_checkpoint(tmp_path / folder / "same.safetensors", TINY, 1)
     catalog = Catalog([tmp_path], hashes)
     assert [catalog.get(name).name for name in ("b/same", "b/same [0123456789]", "b/same.safetensors")] == ["b/same.safetensors"] * 3
+
+
+def _entry(name: str, **more: Any) -> Checkpoint:
+    return Checkpoint(name=name, path=name, size=1, mtime=1, **more)
+
+
+def test_what_a_checkpoint_is_called() -> None:
+    """Its whole name first, then shorter ones; the hash and what cannot be used decide among several; else nobody guesses."""
+    listed = [
+        _entry("a/same.ckpt", error="damaged"), _entry("a/same.safetensors", sha256="11" * 32), _entry("b/same.safetensors", sha256="22" * 32),
+        _entry("house", error="no model"), _entry("b/house.safetensors"), _entry("odd [v2].safetensors"), _entry("broken.pt", error="damaged"),
+    ]
+    wanted = {
+        "a/same.ckpt": 0, "a/same": 1, "a/same [1111111111]": 1, "same [1111111111]": 1, "same [2222222222]": 2, "b/same.safetensors [0000000000]": 2,
+        "house": 3, "b/house": 4, "odd [v2]": 5, "odd [v2] [33]": 5, "broken": 6,
+    }
+    assert {name: find_named(listed, name) for name in wanted} == {name: listed[place] for name, place in wanted.items()}
+    assert [find_named(listed, name) for name in ("", "same.safetensors", "Same", " [1111111111]", "c/same", "]", "[")] == [None] * 7
+    for name in ("same", "same [3333333333]"):
+        with pytest.raises(RequestError, match=r"^2 checkpoints are called “same”") as caught:
+            find_named(listed, name, "source")
+        assert (caught.value.field, caught.value.hint) == ("source", "Say which: a/same.safetensors or b/same.safetensors.")
+
+
+def test_two_of_one_name_are_refused_at_the_field(tmp_path: Path, hashes) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_checkpoint(tmp_path / folder / "same.safetensors", TINY, 1)
+    catalog = Catalog([tmp_path], hashes)
+    with pytest.raises(RequestError, match="2 checkpoints are called “same”") as caught:
+        catalog.get("same", "hr_checkpoint_name")
+    assert caught.value.field == "hr_checkpoint_name"
+    (tmp_path / "a" / "same.safetensors").unlink()
+    with pytest.raises(ModelError, match="not there any more") as gone:
+        catalog.get("a/same.safetensors", "hr_checkpoint_name")
+    assert gone.value.field == "hr_checkpoint_name"
+    catalog.refresh()
+    assert catalog.get("same").name == "b/same.safetensors"

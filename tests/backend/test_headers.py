@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import random
+import re
 import struct
 import sys
 import time
@@ -22,6 +23,7 @@ import torch
 from safetensors.torch import save
 
 from tests.backend.model_files import Runs, gguf_bytes, legacy_bytes, write_gguf
+from webui.backend.formats import pickle_machine
 from webui.backend.formats.pickle_machine import Machine, Refused
 from webui.backend.headers import read_header
 from webui.backend.kinds import recognise
@@ -252,6 +254,41 @@ def test_a_thousand_mutations_neither_crash_nor_hang(tmp_path: Path, make: Calla
         slowest = max(slowest, time.process_time() - started)
     assert refused > 100
     assert slowest < 0.1
+
+
+def _run(data: bytes) -> object:
+    """Everything a machine has when it has run the pickle, or why it did not."""
+    machine = Machine(data)
+    try:
+        return repr((machine.load(), machine._memo, machine.storages, machine.inert, machine.position))
+    except Refused as reason:
+        return type(reason), reason.what, reason.hint
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_tensor_in_one_step_is_what_its_instructions_make(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the bytes are not what torch writes: the same value, memo and storages, or the same refusal."""
+    shapes = [(3,), (300, 2), (2, 2, 70_000), (1, 2, 3, 4), (1, 1, 1, 1, 2), ()]
+    state = {f"layer.{number}": torch.zeros((), dtype=torch.float16).expand(shapes[number % len(shapes)]) for number in range(80)}
+    if form == "zip":
+        with zipfile.ZipFile(io.BytesIO(_zip(state))) as archive:
+            data = archive.read("archive/data.pkl")
+    else:
+        file = io.BytesIO(_legacy(state))
+        for _ in range(3):
+            pickle.load(file)
+        data = file.getvalue()[file.tell():]
+    found, dice, singly = list(pickle_machine._TENSOR.finditer(data)), random.Random(1), re.compile(rb"(?!)")
+    assert len(found) > 30
+    tenth = found[10]
+    changes = [data, *(_mutated(data, dice) for _ in range(1000))]
+    for place in range(*tenth.span()):  # another byte, the memo's place of the device that is read later, a byte too few or too many
+        for lost, piece in ((1, bytes([dice.randrange(256)])), (4, tenth[7] + bytes(3)), (1, b""), (0, b"1")):
+            changes.append(data[:place] + piece + data[place + lost:])
+    answers = [_run(changed) for changed in changes]
+    monkeypatch.setattr(pickle_machine, "_TENSOR", singly)
+    assert [_run(changed) for changed in changes] == answers
+    assert isinstance(answers[0], str) and 20 < sum(isinstance(answer, str) for answer in answers) < len(answers) - 100
 
 
 def _mutated(data: bytes, dice: random.Random) -> bytes:

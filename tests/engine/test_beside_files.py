@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.backend.conftest import Hashes
 from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.backend.catalog import Catalog
+from webui.backend.headers import read_header
 from webui.engine.runtime import Runtime
 from webui.engine.tables import register_tables
 from webui.plugins.registry import Registries
-from webui.schema.errors import WebuiError
+from webui.schema.errors import ModelError, WebuiError
 from webui.schema.generation import Txt2Img
 from webui.schema.machine import DeviceOptions
 
@@ -85,3 +87,22 @@ def test_a_job_on_a_model_that_is_deleted_beneath_it_ends_well(runtime: Runtime,
     assert pictures == [0, 1, 2]
     with pytest.raises(WebuiError, match=r"a.safetensors"):
         next(iter(runtime.generate(REQUEST)))
+
+
+def test_the_checkpoint_that_a_file_names_for_its_parts_is_not_guessed(runtime: Runtime, tmp_path: Path) -> None:
+    """Where two are called so; by its whole name or its hash it is found."""
+    weights, notes = load_file(tmp_path / "a.safetensors"), dict(read_header(tmp_path / "a.safetensors").metadata)
+    unet = {name: value for name, value in weights.items() if name.startswith("model.diffusion_model.")}
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        save_file(weights, tmp_path / name / "whole.safetensors", notes)
+    save_file(unet, tmp_path / "part.safetensors", notes | {"easel.base": "whole"})
+    request = REQUEST.revise(checkpoint="part.safetensors", steps=2, batch_count=1)
+    with pytest.raises(ModelError, match=r"part\.safetensors names another checkpoint for its other parts\. 2 checkpoints are called “whole”"):
+        list(runtime.generate(request))
+    wanted = next(iter(runtime.generate(request.revise(checkpoint="x/whole")))).image.tobytes()
+    digest = runtime._catalog.sha256(runtime._catalog.get("y/whole"))
+    for called in ("y/whole.safetensors", digest[:10].upper()):
+        save_file(unet, tmp_path / "part.safetensors", notes | {"easel.base": called})
+        runtime._catalog.refresh()
+        assert next(iter(runtime.generate(request))).image.tobytes() == wanted

@@ -193,7 +193,7 @@ def test_the_estimator_of_a_single_file(models: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("webui.engine.depth.load_midas", load)
     whole = Checkpoint(name="d", path=str(models / "d.ckpt"), size=1, mtime=1, family="sd2", variant="depth", parts=("unet", "depth_estimator"))
     check_depth(Img2Img(image=IMAGE), (whole,), None)
-    depth = DepthEstimator(Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa"), None).estimate(whole, SLOPE.convert("RGB"))
+    depth = DepthEstimator(Device(torch.device("cpu"), torch.float32, torch.float32, "sdpa"), None).estimate(whole, [SLOPE.convert("RGB")])
     assert depth.shape == (1, 1, 384, 384) and (depth[:, :, -1] > 0.9).all() and (depth[:, :, 0] < -0.9).all() and asked == [models / "d.ckpt"]
 
 
@@ -245,9 +245,9 @@ def test_the_second_pass_sees_the_depth_of_each_picture(runtime: Runtime, monkey
         settings = PictureSettings(save_images_before_highres_fix=True)
         return list(runtime.generate(HIRES.revise(hr_upscaler=upscaler, batch_size=2), RunTools(settings=settings)))
 
-    def brightness(self: DepthEstimator, checkpoint: Checkpoint, image: Image.Image, *, hires: bool) -> Tensor:
-        shown.append(image)
-        return torch.from_numpy(np.asarray(image.convert("L"), np.float32))[None, None]
+    def brightness(self: DepthEstimator, checkpoint: Checkpoint, images: list[Image.Image], *, hires: bool) -> Tensor:
+        shown.extend(images)
+        return torch.from_numpy(np.stack([np.asarray(image.convert("L"), np.float32) for image in images]))[:, None]
 
     made = draw(brightness)
     assert len(shown) == 2 and shown[0].tobytes() != shown[1].tobytes()
@@ -260,6 +260,22 @@ def test_the_second_pass_sees_the_depth_of_each_picture(runtime: Runtime, monkey
     assert all(one.image.tobytes() != other.image.tobytes() for one, other in zip(made, turned, strict=True))
     half = draw(lambda *given, hires: brightness(*given, hires=hires) * 0.5 + 7)  # each picture's nearest and farthest are what counts
     assert [one.image.tobytes() for one in half] == [one.image.tobytes() for one in made]
+
+
+def test_a_batch_loads_the_estimator_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And sees each picture as if it were the only one, to the last bit."""
+    loads: list[str] = []
+    load, together = DepthEstimator._load, DepthEstimator.estimate
+    monkeypatch.setattr(DepthEstimator, "_load", lambda self, found: (loads.append(found.network.name), load(self, found))[1])
+    batch = HIRES.revise(batch_size=3)
+    made = [one.image.tobytes() for one in runtime.generate(batch)]
+    assert loads == ["depth_estimator"] and len(set(made)) == 3
+
+    def one_by_one(self: DepthEstimator, checkpoint: Checkpoint, images: list[Image.Image], *, hires: bool) -> Tensor:
+        return torch.cat([together(self, checkpoint, [image], hires=hires) for image in images])
+
+    monkeypatch.setattr(DepthEstimator, "estimate", one_by_one)
+    assert [one.image.tobytes() for one in runtime.generate(batch)] == made and len(loads) == 4
 
 
 def test_the_second_pass_is_img2img_of_the_first(runtime: Runtime, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

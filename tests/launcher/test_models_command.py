@@ -52,6 +52,9 @@ def test_merge_and_convert(data: Path, capsys: pytest.CaptureFixture[str]) -> No
     (("merge", "a", "nobody"), "B: There is no checkpoint “nobody”"), (("merge", "a", "b", "--blocks", "1"), "--blocks: These are 1 numbers"),
     (("convert", "a", "--name", "../x"), "--name: This is no file name"), (("convert", "a", "--name", "b"), "--name: b.safetensors is there already"),
     (("info", "none"), "There is no checkpoint “none”"),
+    (("merge", "a", "b", "--multiplier", "7"), "--multiplier: Input should be less than or equal to 1"),
+    (("merge", "a", "b", "--multiplier", "nan"), "--multiplier: Input should be a finite number"),
+    (("merge", "a", "b", "--base", "-1"), "--base: Input should be greater than or equal to 0"),
 ])
 def test_errors_name_the_flag(data: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
     assert run(data, *words) == 1

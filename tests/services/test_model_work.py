@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.backend.conftest import Hashes
 from tests.services.conftest import Recorder
+from tools.random_checkpoint import KINDS, write_checkpoint
 from webui.backend.catalog import Catalog
 from webui.backend.hashing import hash_file, legacy_hash
 from webui.backend.network_files import NetworkFiles
@@ -89,10 +90,35 @@ def test_what_is_wrong_is_said_at_its_field(workshop: ModelWorkshop, folder: Pat
     ("custom_name", "../a", "no file name"), ("custom_name", "/a", "no file name"), ("custom_name", "a:b", "A file name has none"),
     ("custom_name", ".hidden", "no file name"), ("discard_weights", "(", "no regular expression"), ("blocks", "1,2", "These are 2 numbers"),
     ("blocks", "1,x", "no number"), ("metadata_json", "[1]", "JSON object"), ("metadata_json", "{", "no JSON"), ("multiplier", 11, "less than"),
+    ("multiplier", 1.001, "less than or equal to 1"), ("multiplier", -0.05, "greater than or equal to 0"),
+    ("multiplier", float("nan"), "finite number"),
+    ("multiplier", "inf", "finite number"), ("multiplier", "", "valid number"), ("base", 7, "less than or equal to 1"), ("base", -1, "greater than"),
+    ("blocks", ",".join(["0.5"] * 24 + ["7"]), "^1 validation error(.|\n)*7 is no weight of a block: they go from 0 to 1"),
+    ("blocks", ",".join(["nan"] * 25), "nan is no weight"), ("blocks", ",".join(["-1e999"] * 19), "-inf is no weight"),
+    ("metadata_json", '{"a": NaN}', "NaN is no number"), ("metadata_json", "[" * 100_000, "no JSON"),
+    ("discard_weights", "(" * 900, "no regular expression"),
 ])
 def test_values_that_cannot_be(field: str, value: object, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Merge.model_validate({field: value})
+
+
+@pytest.mark.parametrize("method", ["Weighted sum", "Add difference"])
+def test_the_ends_of_the_range_are_in_it(method: str) -> None:
+    for end in (0, 1):
+        request = Merge.model_validate({"interp_method": method, "multiplier": end, "base": end, "blocks": ",".join([str(end)] * 25)})
+        assert (request.multiplier, request.base, set(request.block_numbers)) == (end, end, {end})
+
+
+def test_nineteen_numbers_are_for_sdxl(workshop: ModelWorkshop, folder: Path) -> None:
+    """Of SD 1 they would name the wrong blocks: its middle is the thirteenth."""
+    for kind in ("sd1", "sdxl"):
+        write_checkpoint(folder / f"{kind}.safetensors", KINDS["tiny"][kind], 1)
+    nineteen = Merge(primary_model_name="sd1", secondary_model_name="sd1", blocks=",".join(["0.5"] * 19))
+    error = refusal(lambda: workshop.check(nineteen))
+    assert error.field == "blocks" and error.message == "sd1.safetensors has twelve blocks each way, and 19 numbers are for nine."
+    assert workshop.check(nineteen.revise(primary_model_name="sdxl", secondary_model_name="sdxl")).output
+    assert workshop.check(nineteen.revise(blocks=",".join(["0.5"] * 25))).output
 
 
 def test_the_merge_and_its_notes(workshop: ModelWorkshop, folder: Path) -> None:

@@ -65,20 +65,21 @@ class Catalog:
         return next((entry.name for entry in self._known().values() if entry.error is None and os.path.exists(entry.path)), None)
 
     def get(self, name: str, field: str = "checkpoint") -> Checkpoint:
-        """A usable checkpoint by name, by `name [hash]` or by name without suffix, with its folder or without.
-
-        Raises `RequestError` at `field` with near names when there is none, `ModelError` with the reason when the file is unusable or gone.
-        """
-        entry = self._find(name)
-        if entry is None:
-            self.refresh()  # it may have been put there a moment ago
-            entry = self._find(name)
-        if entry is None:
-            raise self._unknown(name, field)
-        current = self._current(entry)
+        """A usable checkpoint, called as `find_named` says. Raises as `find` does, `ModelError` with the reason when it is unusable or gone."""
+        current = self._current(self.find(name, field), field)
         if current.checkpoint.error is not None:
             raise ModelError(current.checkpoint.error, field=field, hint=current.hint)
         return current.checkpoint
+
+    def find(self, name: str, field: str = "checkpoint") -> Checkpoint:
+        """The entry of the list, usable or not. Raises `RequestError` at `field`: with near names when there is none, or several are called so."""
+        found = find_named(self.checkpoints(), name, field)
+        if found is None:
+            self.refresh()  # it may have been put there a moment ago
+            found = find_named(self.checkpoints(), name, field)
+        if found is None:
+            raise self._unknown(name, field)
+        return found
 
     def known_sha256(self, checkpoint: Checkpoint) -> str | None:
         """The hash, if it was computed before for the file as it was when the checkpoint was looked up."""
@@ -110,18 +111,9 @@ class Catalog:
                 self._entries = self._scan()
             return dict(self._entries)
 
-    def _find(self, name: str) -> Checkpoint | None:
-        entries = self._known()
-        if name in entries:
-            return entries[name]
-        bare = name.rsplit(" [", 1)[0] if name.endswith("]") else name
-        if bare in entries:
-            return entries[bare]
-        named = next((entry for entry in entries.values() if entry.bare_name == bare), None)
-        return named or next((entry for entry in entries.values() if bare and entry.stem == bare), None)
-
     def _unknown(self, name: str, field: str) -> RequestError:
-        names = [entry.name for entry in self._known().values() if entry.error is None]
+        entries = self.checkpoints()
+        names = [entry.name for entry in entries if entry.error is None] or [entry.name for entry in entries if name]
         if not names:
             where = self.folders[0] if self.folders else "models/Stable-diffusion"
             return RequestError("There is no checkpoint yet.", field=field, hint=f"Put a .safetensors file into {where}.")
@@ -129,12 +121,12 @@ class Catalog:
         hint = f"Did you mean {' or '.join(f'“{item}”' for item in near)}?"
         return RequestError(f"There is no checkpoint “{name[:120]}”.", field=field, hint=hint)
 
-    def _current(self, entry: Checkpoint) -> Remembered:
+    def _current(self, entry: Checkpoint, field: str) -> Remembered:
         """The entry as its files are right now: they may have been replaced or deleted since the scan."""
         try:
             state = state_of(Path(entry.path))
         except OSError as error:
-            raise ModelError(f"{entry.name} is not there any more.", field="checkpoint", hint="Refresh the list of checkpoints.") from error
+            raise ModelError(f"{entry.name} is not there any more.", field=field, hint="Refresh the list of checkpoints.") from error
         with self._lock:
             known = self._known_before.get(entry.path)
         if known is not None and known.state == state and known.checkpoint.error is None:
@@ -195,6 +187,23 @@ class Catalog:
             prediction=identity.prediction, zero_snr=identity.zero_snr, parts=identity.parts, dtype=identity.dtype, ema=identity.ema,
             suggests=identity.suggests,
         ))
+
+
+def find_named(entries: Sequence[Checkpoint], name: str, field: str = "checkpoint") -> Checkpoint | None:
+    """The one that is called so: by its name, else without its ending, else without its folder too; each also with ` [hash]`. Of several the one with
+    that hash, else the one that can be used. None when there is none; raises `RequestError` at `field` when several are left."""
+    bare, _, rest = name.rpartition(" [")
+    calls = [(name, ""), (bare, rest[:-1].lower())] if bare and name.endswith("]") else [(name, "")]
+    for (call, short), key in itertools.product(calls, ("name", "bare_name", "stem")):
+        alike = [entry for entry in entries if getattr(entry, key) == call]
+        alike = [entry for entry in alike if short and (entry.sha256 or "").startswith(short)] or alike
+        alike = [entry for entry in alike if entry.error is None] or alike
+        if len(alike) > 1:
+            hint = f"Say which: {' or '.join(entry.name for entry in alike[:5])}."
+            raise RequestError(f"{len(alike)} checkpoints are called “{call[:120]}”.", field=field, hint=hint)
+        if alike:
+            return alike[0]
+    return None
 
 
 def _unreachable(name: str, path: Path, error: OSError) -> Remembered:

@@ -54,7 +54,7 @@ class Shelf(Protocol):
         ...
 
     def checkpoint(self, name: str) -> Checkpoint | None:
-        """The checkpoint with this name or hash, None when there is none that can be used."""
+        """The checkpoint with this name or hash, None when there is none that can be used. Raises `RequestError` when several are called so."""
         ...
 
 

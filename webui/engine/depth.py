@@ -1,10 +1,11 @@
 """How far things in a picture are, for models that look at depth: estimated by a network from files in models/, or by the checkpoint's own.
 
-Where they belong, `estimators` says. Loaded for one picture and let go: a run asks once."""
+Where they belong, `estimators` says. Loaded for the pictures of one call and let go."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -34,9 +35,10 @@ class DepthEstimator:
         self._device = device
         self._models = models
 
-    def estimate(self, checkpoint: Checkpoint, image: Image.Image, *, hires: bool = False) -> Tensor:
-        """(1, 1, height, width) float32 of an RGB picture, in the network's own size and unit, the nearer the larger. Raises `RequestError` when
-        there is no estimator (`hires`: see `no_estimator`), `ModelError` when it cannot be read."""
+    def estimate(self, checkpoint: Checkpoint, images: Sequence[Image.Image], *, hires: bool = False) -> Tensor:
+        """(pictures, 1, height, width) float32 of RGB pictures of one size, in the network's own size and unit: nearer is larger. It is shown one
+        picture at a time: none depends on the others, to the last bit. Raises `RequestError` without an estimator (`hires`: see `no_estimator`),
+        `ModelError` when it cannot be read."""
         found = find_estimator(checkpoint, self._models)
         if found is None:
             raise no_estimator(checkpoint, hires=hires)
@@ -44,9 +46,10 @@ class DepthEstimator:
             prepare, network = self._load(found)
         log.info("estimating depth by %s", found.network)
         try:
-            pixels = prepare(images=image, return_tensors="pt").pixel_values
+            network = network.to(self._device.device)
+            seen = [prepare(images=image, return_tensors="pt").pixel_values for image in images]
             with torch.inference_mode():
-                depth = network.to(self._device.device)(pixels.to(self._device.device, torch.float32)).predicted_depth
+                depth = torch.cat([network(pixels.to(self._device.device, torch.float32)).predicted_depth for pixels in seen])
         finally:
             del network
             self._device.free_memory()

@@ -325,8 +325,8 @@ def _view(run: Run, components: Components, part: Pass, start: Beginning | None)
         return run.source.look(components)
     view = View(part.height // FACTOR, part.width // FACTOR)
     if start is not None and components.checkpoint.variant == "depth" and run.shop.depth is not None:
-        pictures = (develop(components, latents, run.tools.vae_notice) for latents in start.latents)
-        view = replace(view, depth=torch.cat([run.shop.depth.estimate(components.checkpoint, picture, hires=True) for picture in pictures]))
+        pictures = [develop(components, latents, run.tools.vae_notice) for latents in start.latents]
+        view = replace(view, depth=run.shop.depth.estimate(components.checkpoint, pictures, hires=True))
     return components.look(components.autoencoder, view)
 
 

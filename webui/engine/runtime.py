@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from webui.backend.catalog import Catalog
+from webui.backend.catalog import Catalog, find_named
 from webui.backend.device import choose_device
 from webui.backend.image_models import ImageModels
 from webui.backend.manager import ModelManager
@@ -60,9 +60,8 @@ class _Shelf:
 
     def checkpoint(self, name: str) -> Checkpoint | None:
         usable = [entry for entry in self.catalog.checkpoints() if entry.error is None]
-        named = next((entry for entry in usable if name in (entry.name, entry.stem)), None)
         short = name.lower()
-        return named or next((entry for entry in usable if len(short) >= 10 and (entry.sha256 or "").startswith(short)), None)
+        return find_named(usable, name) or next((entry for entry in usable if len(short) >= 10 and (entry.sha256 or "").startswith(short)), None)
 
 
 class Runtime:

@@ -4,7 +4,7 @@ becomes the finished picture. The steps themselves are `masking`, `steps.source`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,8 +37,8 @@ from webui.schema.settings import PictureSettings
 FITS: dict[ResizeMode, Fit | None] = {
     "Just resize": "stretch", "Crop and resize": "cover", "Resize and fill": "fit", "Just resize (latent upscale)": None,
 }
-Estimate = Callable[[Checkpoint, Image.Image], Tensor]
-"""The depth of a picture for a checkpoint; see `depth.DepthEstimator.estimate`."""
+Estimate = Callable[[Checkpoint, Sequence[Image.Image]], Tensor]
+"""The depth of pictures for a checkpoint; see `depth.DepthEstimator.estimate`."""
 
 
 class Source:
@@ -144,7 +144,7 @@ def open_source(plan: Plan, tools: RunTools, run_upscaler: Run = grow_by_functio
             return torch.from_numpy(np.asarray(given, dtype=np.float32))[None, None]
         if estimate is None:
             raise no_estimator(checkpoint)
-        return estimate(checkpoint, prepared.image)
+        return estimate(checkpoint, [prepared.image])
 
     return Source(part, prepared, original, plan.seeds[: request.batch_size], settings, grow=grow, depth=depth_of)
 

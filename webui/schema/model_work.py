@@ -32,32 +32,42 @@ def readable_expression(text: str) -> str:
     """A regular expression, or nothing. Raises `ValueError` saying where it breaks."""
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"This is no regular expression: {error}.") from error
     return text
 
 
 def json_object(text: str) -> str:
-    """A JSON object of texts, or nothing. Raises `ValueError`."""
+    """A JSON object of texts, or nothing. Raises `ValueError`, also for NaN and infinity, which Python takes for JSON."""
     try:
-        value = json.loads(text) if text.strip() else {}
-    except ValueError as error:
+        value = json.loads(text, parse_constant=_no_number) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"This is no JSON: {error}.") from error
     if not isinstance(value, dict):
         raise ValueError('Metadata is a JSON object, such as {"title": "My merge"}.')
     return text
 
 
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is no number")
+
+
 def block_weights(text: str) -> str:
-    """25 or 19 numbers, or nothing. Raises `ValueError`."""
+    """25 or 19 numbers from 0 to 1, or nothing. Raises `ValueError`."""
     try:
-        count = len([float(part) for part in text.split(",")]) if text.strip() else 0
+        weights = [float(part) for part in text.split(",")] if text.strip() else []
     except ValueError:
         raise ValueError(f"One of these is no number. Wanted: {BLOCKS_HINT}") from None
-    if count not in (0, 19, 25):
-        raise ValueError(f"These are {count} numbers. Wanted: {BLOCKS_HINT}")
+    if len(weights) not in (0, 19, 25):
+        raise ValueError(f"These are {len(weights)} numbers. Wanted: {BLOCKS_HINT}")
+    outside = next((weight for weight in weights if not 0 <= weight <= 1), None)
+    if outside is not None:
+        raise ValueError(f"{outside:g} is no weight of a block: they go from 0 to 1.")
     return text
 
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""How much of B, or of the difference between B and C, goes into A: the range of A1111's slider, for every method and block."""
 
 Name = Annotated[str, Field(max_length=500)]
 NewName = Annotated[str, AfterValidator(writable_name)]
@@ -76,13 +86,12 @@ class Merge(Frozen):
         Dropdown(label="merge_method", choices=("No interpolation", "Weighted sum", "Add difference"), elem="interp_method"),
     ] = "Weighted sum"
     multiplier: Annotated[
-        float, Field(ge=-10, le=10),
-        Slider(label="merge_multiplier", info="merge_multiplier_info", minimum=0, maximum=1, step=0.05, elem="interp_amount"),
+        Share, Slider(label="merge_multiplier", info="merge_multiplier_info", minimum=0, maximum=1, step=0.05, elem="interp_amount"),
     ] = 0.3
     blocks: Annotated[
         str, Field(max_length=2000), AfterValidator(block_weights), TextBox(label="merge_blocks", info="merge_blocks_info", elem="blocks"),
     ] = ""
-    base: Annotated[float | None, Field(ge=-10, le=10), Number(label="merge_base", info="merge_base_info", elem="base")] = None
+    base: Annotated[Share | None, Number(label="merge_base", info="merge_base_info", elem="base")] = None
     custom_name: Annotated[NewName, TextBox(label="merge_name", info="merge_name_info", elem="custom_name")] = ""
     dtype: Annotated[Dtype, Dropdown(label="work_dtype", choices=DTYPES, elem="save_as_half")] = "as stored"
     config_source: Annotated[

@@ -21,13 +21,16 @@ from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles, MergeFiles
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.schema.errors import ModelError, RequestError, WebuiError
 from webui.schema.model import Checkpoint, ModelFile
-from webui.schema.model_work import Convert, Merge, ModelWork
+from webui.schema.model_work import BLOCKS_HINT, Convert, Merge, ModelWork
 
 Progress = Callable[[float], None]
 
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 ENDINGS = {9: ".inpainting", 8: ".instruct-pix2pix"}
 """What A1111 appends to the name of a merge whose first layer has so many channels."""
+
+TWELVE_BLOCKS = ("sd1", "sd2", "sdxl-refiner")
+"""Families whose UNets have more blocks than 19 numbers can name; SDXL has nine each way."""
 
 HASHING = 0.4
 """Share of the progress that hashing the inputs gets, when they must be hashed."""
@@ -115,23 +118,10 @@ class ModelWorkshop:
         return found
 
     def _checkpoint(self, name: str, field: str) -> Checkpoint:
-        """By name, `name [hash]`, or name without suffix, also without its folder where only one is called so; also one that cannot make pictures, as
-        long as its header can be read."""
+        """Also one that cannot make pictures, as long as its header can be read. Raises `RequestError`, see `Catalog.find`."""
         if not name:
             raise RequestError("Choose a checkpoint.", field=field)
-        bare = name.rsplit(" [", 1)[0] if name.endswith("]") else name
-        entries = self._catalog.checkpoints()
-        found = next((item for item in entries if item.name == bare), None) or next((item for item in entries if item.bare_name == bare), None)
-        alike = [item for item in entries if item.stem == bare] if found is None else []
-        if len(alike) > 1:
-            hint = f"Say which: {' or '.join(item.name for item in alike[:5])}."
-            raise RequestError(f"{len(alike)} checkpoints are called “{name[:120]}”.", field=field, hint=hint)
-        found = found or next(iter(alike), None)
-        if found is None and self._catalog.refresh():
-            return self._checkpoint(name, field)
-        if found is None:
-            raise RequestError(f"There is no checkpoint “{name[:120]}”.", field=field, hint=f"It should lie in {self.folder}.")
-        return found
+        return self._catalog.find(name, field)
 
     def _inputs(self, request: Merge) -> _Inputs:
         """The checkpoints this method uses. Raises `WebuiError` at the one that is missing or cannot be read."""
@@ -140,6 +130,9 @@ class ModelWorkshop:
         secondary = None if method == "No interpolation" else self._checkpoint(request.secondary_model_name, "secondary_model_name")
         tertiary = self._checkpoint(request.tertiary_model_name, "tertiary_model_name") if method == "Add difference" else None
         inputs = _Inputs(primary, secondary, tertiary)
+        if len(request.block_numbers) == 19 and primary.family in TWELVE_BLOCKS:
+            what = f"{primary.name} has twelve blocks each way, and 19 numbers are for nine."
+            raise RequestError(what, field="blocks", hint=f"Wanted: {BLOCKS_HINT}")
         for name, item in inputs.named.items():
             folder = Path(item.path).is_dir()
             if folder and item.family not in IN_BOTH_LAYOUTS:

@@ -15,7 +15,7 @@ from webui.backend.headers import Header, read_header
 from webui.backend.nf4_file import State, read_states, real_header
 from webui.backend.parts import ModelChoice, Source, source_of
 from webui.backend.support import PART_NAMES
-from webui.schema.errors import ModelError
+from webui.schema.errors import ModelError, RequestError
 from webui.schema.model import Checkpoint, ModelFile
 
 log = logging.getLogger(__name__)
@@ -52,11 +52,15 @@ def own_files(choice: ModelChoice) -> list[PartFile]:
 
 
 def base_of(own: PartFile, choice: ModelChoice) -> Checkpoint | None:
-    """The checkpoint that the file names for what it lacks. Raises `ModelError` when it is not here, or of another family."""
+    """The checkpoint that the file names for what it lacks. Raises `ModelError` when it is not here, not alone in its name, or of another family."""
     name = own.header.metadata.get(BASE_KEY)
     if not name or choice.shelf is None:
         return None
-    base = choice.shelf.checkpoint(name)
+    try:
+        base = choice.shelf.checkpoint(name)
+    except RequestError as error:
+        what = f"{choice.checkpoint.name} names another checkpoint for its other parts. {error.message}"
+        raise ModelError(what, field="checkpoint", hint="Rename all but one of them.") from error
     if base is None:
         raise ModelError(
             f"{choice.checkpoint.name} is only a part of a model, and the checkpoint it belongs to, “{name[:120]}”, is not here.", field="checkpoint",

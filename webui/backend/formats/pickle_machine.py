@@ -6,10 +6,11 @@ few bytes make it reserve gigabytes (a large memo index) or overrun its stack (t
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import index
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from webui.backend.formats.contract import AGAIN, UNFINISHED
@@ -174,8 +175,28 @@ class Machine:
         self.position += 4
 
     def _binget(self) -> None:
+        found = _TENSOR.match(self.data, self.position - 1)
+        if found is not None and len(self._marks) < _NESTING and self._whole_tensor(*found.groups()):
+            self.position = found.end()
+            return
         self._stack.append(self._memo[self.data[self.position]])
         self.position += 1
+
+    def _whole_tensor(self, *parts: bytes) -> bool:
+        """Thirty instructions in one step: a file has thousands of tensors, all written so. What they do singly is done here in their order, by the
+        same functions; False, and nothing done, when they are not those after all."""
+        rebuild, word, kind, length, key, put, device, count, view, put_2, offset, size, put_3, stride, put_4, hooks, *puts = parts
+        if length[0] != len(key):
+            return False
+        memo, name = self._memo, key.decode()
+        identity = (memo[word[0]], memo[kind[0]], name, memo[device[0]], _constant_of(count), *((None,) if view else ()))
+        sides, steps = _constant_of(size), _constant_of(stride)
+        arguments = (self._storage(identity), _constant_of(offset), sides, steps, False, self._call(memo[hooks[0]], ()))
+        tensor = self._call(memo[rebuild[0]], arguments)
+        a, b, c, d, e, f, g = _PUTS.unpack(b"".join((put, put_2, put_3, put_4, *puts)))
+        memo[a], memo[b], memo[c], memo[d], memo[e], memo[f], memo[g] = name, identity, sides, steps, arguments[-1], arguments, tensor
+        self._stack.append(tensor)
+        return True
 
     def _long_binget(self) -> None:
         self._stack.append(self._memo[self._number(_U32)])
@@ -186,6 +207,16 @@ class Machine:
 
     def _long1(self) -> None:
         self._stack.append(int.from_bytes(self._bytes(self._number(_U8)), "little", signed=True))
+
+    def _binunicode(self) -> None:
+        start = self.position + 4
+        self.position = end = start + _U32.unpack_from(self.data, self.position)[0]
+        if end > len(self.data):
+            raise _ended()
+        self._stack.append(self.data[start:end].decode())
+
+    def _short_binstring(self) -> None:
+        self._stack.append(self._bytes(self._number(_U8)).decode("latin-1"))
 
     def _tuple(self) -> None:
         items = self._pop_mark()
@@ -233,8 +264,12 @@ class Machine:
 
     def _reduce(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
-        build = _expect(function, Name).build
-        self._stack.append(build(self, *_expect(arguments, tuple)) if build else Inert())
+        self._stack.append(self._call(function, arguments))
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if type(function) is not Name or type(arguments) is not tuple:
+            raise _damaged()
+        return function.build(self, *arguments) if function.build else Inert()
 
     def _newobj(self) -> None:
         self._stack.pop()
@@ -247,13 +282,15 @@ class Machine:
             target.state = state
 
     def _binpersid(self) -> None:
-        """torch's `("storage", class, key, location, count[, view])`."""
-        what, kind, key, _, count = _expect(self._stack.pop(), tuple)[:5]
-        if what != "storage" or type(count) is not int or count < 0:
+        self._stack.append(self._storage(self._stack.pop()))
+
+    def _storage(self, identity: Any) -> Storage:
+        """Of torch's `("storage", class, key, location, count[, view])`."""
+        what, kind, key, _, count = _expect(identity, tuple)[:5]
+        if what != "storage" or type(kind) is not Name or type(key) is not str or type(count) is not int or count < 0:
             raise _damaged()
-        storage = Storage(_expect(key, str), STORAGES[_expect(kind, Name).name], count)
-        self.storages[storage.key] = storage
-        self._stack.append(storage)
+        storage = self.storages[key] = Storage(key, STORAGES[kind.name], count)
+        return storage
 
     def _unknown(self) -> NoReturn:
         raise _damaged()
@@ -273,11 +310,13 @@ def _tensor(machine: Machine, storage: Storage, offset: int, size: tuple[int, ..
     if len(rest) >= 3 and isinstance(rest[2], Name):
         dtype = DTYPES[rest[2].name]
         count = count * BYTES[storage.dtype] // BYTES[dtype]
-    last = offset = index(offset)
-    for side, step in zip(_expect(size, tuple), _expect(stride, tuple), strict=True):
-        last += (index(side) - 1) * index(step)
-        if side < 0 or step < 0 or type(side) is not int:
+    if type(offset) is not int or type(size) is not tuple or type(stride) is not tuple or len(size) != len(stride):
+        raise _damaged()
+    last = offset
+    for side, step in zip(size, stride):  # noqa: B905
+        if type(side) is not int or type(step) is not int or side < 0 or step < 0:
             raise _damaged()
+        last += (side - 1) * step
     if offset < 0 or (last >= count and 0 not in size):
         raise _damaged()
     return TensorNote(size, dtype)
@@ -313,6 +352,12 @@ def _key(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024)
+def _constant_of(code: bytes) -> Any:
+    """What these instructions leave on the stack: numbers, or tuples of them, of which a model has many alike."""
+    return Machine(code + b".").load()
+
+
 def _ended() -> Ended:
     return Ended("is cut short", UNFINISHED)
 
@@ -333,10 +378,6 @@ def _number(form: struct.Struct) -> Callable[[Machine], None]:
     return lambda machine: machine._stack.append(machine._number(form))
 
 
-def _text(form: struct.Struct, encoding: str) -> Callable[[Machine], None]:
-    return lambda machine: machine._stack.append(machine._bytes(machine._number(form)).decode(encoding))
-
-
 _BY_CODE: dict[bytes, Callable[[Machine], None]] = {
     b"(": Machine._mark, b"\x80": Machine._proto, b"q": Machine._binput, b"r": Machine._long_binput,
     b"h": Machine._binget, b"j": Machine._long_binget, b"K": Machine._binint1, b"\x8a": Machine._long1,
@@ -344,7 +385,14 @@ _BY_CODE: dict[bytes, Callable[[Machine], None]] = {
     b"e": Machine._appends, b"s": Machine._setitem, b"u": Machine._setitems, b"c": Machine._global,
     b"R": Machine._reduce, b"\x81": Machine._newobj, b"b": Machine._build, b"Q": Machine._binpersid,
     b"N": _constant(None), b"\x88": _constant(True), b"\x89": _constant(False), b")": _constant(()), b"]": _fresh(list), b"}": _fresh(dict),
-    b"\x8f": _fresh(Inert), b"M": _number(_U16), b"J": _number(_I32), b"G": _number(_F64), b"X": _text(_U32, "utf-8"),
-    b"U": _text(_U8, "latin-1"),
+    b"\x8f": _fresh(Inert), b"M": _number(_U16), b"J": _number(_I32), b"G": _number(_F64), b"X": Machine._binunicode, b"U": Machine._short_binstring,
 }
+_NUMBER, _PUT = rb"(?:K.|M..|J....)", rb"r(?!.\0\0\0)(....)"
+_SIDES = rb"(%b\x85|%b{2}\x86|%b{3}\x87|\(%b{4,8}t)" % ((_NUMBER,) * 4) + _PUT
+_STORAGE = rb"\(h(.)h(.)X(.)\0\0\0([0-9]{1,20})%bh(.)(%b)(N?)t%bQ" % (_PUT, _NUMBER, _PUT)
+_TENSOR = re.compile(rb"h(.)\(%b(%b)%b%b\x89h(.)\)R%bt%bR%b" % (_STORAGE, _NUMBER, _SIDES, _SIDES, _PUT, _PUT, _PUT), re.DOTALL)
+"""`rebuild(storage(class, key, device, count), offset, size, stride, False, hooks())` as torch writes it: the names were said before and are in the
+memo's first 256 places, each value is put into a later one."""
+
+_PUTS = struct.Struct("<7I")
 _OPERATIONS = [_BY_CODE.get(bytes([code]), Machine._unknown) for code in range(256)]

@@ -104,7 +104,9 @@ def tensors(value: Any, leaf: type) -> dict[str, Any]:
     for _ in range(DEPTH):
         if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
             value = value["state_dict"]
-    return {name: item for name, item in _walk(value, "", DEPTH, _Budget(COUNT)) if isinstance(item, leaf)}
+    if isinstance(value, leaf):
+        return {"": value}
+    return dict(_walk(value, "", DEPTH, _Budget(COUNT), leaf))
 
 
 @dataclass
@@ -114,7 +116,8 @@ class _Budget:
     left: int
 
 
-def _walk(value: Any, name: str, depth: int, budget: _Budget) -> Iterator[tuple[str, Any]]:
+def _walk(value: Any, name: str, depth: int, budget: _Budget, leaf: type) -> Iterator[tuple[str, Any]]:
+    """What is a `leaf` below `value`."""
     if isinstance(value, Inert) and isinstance(value.state, Mapping):
         value = value.state.get("_parameters")  # of a torch.nn.ParameterDict
     if isinstance(value, Mapping):
@@ -122,11 +125,13 @@ def _walk(value: Any, name: str, depth: int, budget: _Budget) -> Iterator[tuple[
     elif isinstance(value, list | tuple):
         items = enumerate(value)
     else:
-        yield name, value
         return
-    if depth:
-        for key, item in items:
-            budget.left -= 1
-            if budget.left < 0:
-                raise Refused("is a PyTorch pickle with too many entries", "Look for the same model as .safetensors.")
-            yield from _walk(item, f"{name}.{key}" if name else str(key), depth - 1, budget)
+    for key, item in items if depth else ():
+        budget.left -= 1
+        if budget.left < 0:
+            raise Refused("is a PyTorch pickle with too many entries", "Look for the same model as .safetensors.")
+        path = f"{name}.{key}" if name else str(key)
+        if isinstance(item, leaf):
+            yield path, item
+        else:
+            yield from _walk(item, path, depth - 1, budget, leaf)
