@@ -277,6 +277,19 @@ def test_a_picture_of_the_gallery_is_sent_and_its_parameters_where_nothing_is_wr
     expect(page.locator("#img2img_width input[type=number]")).to_have_value("64")
     page.get_by_role("button", name="Undo", exact=True).click()
     expect(prompt).to_have_value("")
+    size = page.locator("#img2img_canvas .status")
+    expect(size).not_to_contain_text("64 × 64")  # nothing lay there before
+    page.locator(".sheet").focus()
+    page.keyboard.press("Control+y")
+    expect(size).to_contain_text("64 × 64")
+    page.click("#canvas_undo")
+    expect(size).not_to_contain_text("64 × 64")
+    assert sent(page)["image"] is None
+    page.wait_for_timeout(500)  # the empty sheet is kept
+    page.reload()
+    page.wait_for_selector(".sheet[data-ready]")
+    expect(size).not_to_contain_text("64 × 64")
+    expect(page.locator("#canvas_undo")).to_be_disabled()
     prompt.fill("words of one's own")
     page.click("#tab_txt2img-button")
     expect(page.locator("#txt2img_gallery .picture")).to_be_visible()

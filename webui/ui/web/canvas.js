@@ -74,6 +74,7 @@ export async function mountCanvas() {
   await inTurn(async () => {
     const before = await keeper.load(); // the sheet as it was left
     if (before?.picture && !paper.doc) await lay(before).then(() => keeper.took(before), complain);
+    paper.doc ??= null;
   });
   parts.sheet.dataset.ready = '';
 }
@@ -86,7 +87,7 @@ export const inspect = () => {
 
 // ---- for the form and for other parts of the page
 
-// Files onto the sheet: a picture, and what lies on it. What was there can be taken back.
+// A picture onto the sheet, and what lies on it. What was there can be taken back.
 async function lay(files) {
   const images = {};
   for (const [part, blob] of Object.entries(files)) if (blob) images[part] = await decode(blob);
@@ -163,7 +164,7 @@ function onlyMasked() {
 function onChange(part) {
   if (part === 'steps') return draw();
   keeper.changed(part);
-  if (part === 'picture' && paper.doc.form) sizeTo(...paper.doc.form);
+  if (part === 'picture' && paper.doc?.form) sizeTo(...paper.doc.form);
   redraw();
 }
 

@@ -36,7 +36,6 @@ const packing = (name, bytes) => new Response(new Blob([bytes]).stream().pipeThr
 export class Paper {
   constructor(changed) {
     this.changed = changed; // hears the name of what changed: 'picture', 'colour', 'mask', 'steps'
-    this.doc = null;
     this.done = [];
     this.undone = [];
     this.busy = Promise.resolve(); // undo and redo wait for each other
@@ -51,7 +50,7 @@ export class Paper {
 
   // A picture in place of the one before. `blob` is its file, when it has one; `colour` and `mask` are pictures of what lies on it.
   open(picture, blob, { colour, mask } = {}) {
-    if (this.doc) this.keep({ doc: this.doc });
+    if (this.doc !== undefined) this.keep({ doc: this.doc }); // null: nothing lay there
     this.doc = { picture, blob, width: picture.width, height: picture.height, layers: {} };
     if (colour) this.layer('colour').drawImage(colour, 0, 0);
     if (mask) this.layer('mask').putImageData(this.maskOf(mask), 0, 0);
@@ -75,8 +74,6 @@ export class Paper {
     this.tell(name);
   }
 
-  // ---- undo
-
   keep(step) {
     this.undone.length = 0;
     this.push(this.done, step);
@@ -86,11 +83,11 @@ export class Paper {
   push(steps, step) {
     steps.push(step);
     if (step.data) this.pack(step);
-    const size = ({ data, bytes, doc }) => data?.data.length ?? bytes?.byteLength ?? doc.width * doc.height * 4 * (1 + Object.keys(doc.layers).length);
+    const size = ({ data, bytes, doc }) => data?.data.length ?? bytes?.byteLength ?? (doc ? doc.width * doc.height * 4 * (1 + Object.keys(doc.layers).length) : 0);
     while (steps.length > 1 && (steps.length > STEPS || steps.reduce((sum, each) => sum + size(each), 0) > ROOM)) steps.shift();
   }
 
-  // What a mask or a stroke covers is mostly even: packed it is a hundredth.
+  // Masks and strokes are mostly even: packed they are a hundredth.
   async pack(step) {
     const bytes = await packing(CompressionStream, step.data.data);
     Object.assign(step, { bytes, data: null });
@@ -105,7 +102,7 @@ export class Paper {
       const old = step?.name && (step.data || new ImageData(new Uint8ClampedArray(await packing(DecompressionStream, step.bytes)), step.box[2], step.box[3]));
       if (!step || from.at(-1) !== step) return; // a stroke was made meanwhile
       from.pop();
-      if (step.doc) {
+      if ('doc' in step) {
         this.push(to, { doc: this.doc });
         this.doc = step.doc;
         this.tell('picture', 'colour', 'mask');
@@ -140,7 +137,7 @@ export class Paper {
     });
   }
 
-  // A picture as the mask: what is bright in it, or where it has transparency what is opaque, stretched over the sheet.
+  // A picture as the mask, stretched: what is bright in it, or opaque where it has transparency.
   takeMask(picture) { this.mask((context) => context.putImageData(this.maskOf(picture), 0, 0)); }
 
   maskOf(picture) {
