@@ -56,6 +56,16 @@ def test_a_click_on_a_card_chooses_the_checkpoint(open_page: Open, server: Serve
     expect(page.locator("#models_grid")).to_contain_text("No model fits")
 
 
+def test_cards_of_one_name_are_told_apart(open_page: Open, server: Server, models: Path) -> None:
+    """Two formats of a model in one folder have their endings; in another folder the folder says it."""
+    add(server, models, "same", "sub/same")
+    shutil.copy(models / "Stable-diffusion" / "same.safetensors", models / "Stable-diffusion" / "same.ckpt")
+    server.post("checkpoints/refresh")
+    page = open_models(open_page())
+    page.fill("#models_search", "same")
+    expect(page.locator("#models_grid .card strong")).to_have_text(["same", "same.ckpt", "same.safetensors"])
+
+
 def test_notes_and_a_picture_are_written_beside_the_file(open_page: Open, models: Path) -> None:
     page = set_small(open_page())
     page.click("#txt2img_generate")

@@ -72,6 +72,9 @@ async function reload() {
   stale = !parts.grid.offsetParent && models.length > 0; // out of sight: when it is looked at again
   if (stale) return;
   try { models = await get('models'); } catch (error) { return complain(error); }
+  const called = (model) => [model.kind, model.folder, model.title].join('/'), alike = new Map();
+  for (const model of models) alike.set(called(model), (alike.get(called(model)) || 0) + 1);
+  for (const model of models) if (alike.get(called(model)) > 1) model.title = model.name.split('/').pop(); // a file and a folder, or two formats of one model
   for (const model of models) model.names = [model.name, model.folder, model.base, model.about, model.activation, ...(model.tags || []), model.hash].join(' ').toLowerCase();
   list();
 }
@@ -149,7 +152,7 @@ function card(model) {
   return h('article', { class: `card${used ? ' used' : ''}${model.error ? ' broken' : ''}`, role: 'listitem' },
     h('button', { type: 'button', class: 'face', 'data-model': `${model.kind}/${model.name}`, title: model.error || model.name, 'aria-label': `${model.title}. ${facts}`, 'aria-pressed': model.kind === 'checkpoint' ? String(used) : undefined, onclick: act },
       face, used && h('span', { class: 'badge', text: t('models_used') }), model.error && h('span', { class: 'badge warn', text: '⚠' })),
-    h('div', { class: 'text' }, h('strong', { text: model.title, title: model.name }), h('span', { class: 'facts', text: facts }),
+    h('div', { class: 'text' }, h('strong', { text: model.title, title: model.name }), h('span', { class: 'facts', text: facts, title: facts }),
       h('span', { class: 'tags', text: model.error || (model.tags || []).join(', ') || model.about || model.folder || '' })),
     h('button', { type: 'button', class: 'icon-button more', 'data-model': `more/${model.kind}/${model.name}`, 'aria-label': t('models_details', { name: model.title }), title: t('models_details', { name: model.title }), onclick: open }, icon('pencil')));
 }
