@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -93,8 +94,9 @@ def show_model(shelf: ModelCards, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(card, indent=2, ensure_ascii=False))
         return 0
+    card |= {"size": f"{card['size'] / 1e6:,.1f} MB", "mtime": f"{datetime.fromtimestamp(card['mtime']):%Y-%m-%d %H:%M}"}
     for key, value in card.items():
-        if value and key != "metadata":
+        if value and key not in ("metadata", "unreadable" if value == card.get("error") else ""):
             print(f"{key + ':':<12} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value}")
     for key, text in card.get("metadata", {}).items():
         print(f"  {key}: {text if len(text) <= 120 else text[:117] + '…'}")

@@ -69,6 +69,9 @@ def test_a_preview_is_put_and_seen(client: TestClient) -> None:
     assert client.put(address + "&picture=99").status_code == 404
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def test_merge_and_convert_go_into_the_line(client: TestClient) -> None:
     body = {"primary_model_name": "tiny", "interp_method": "No interpolation", "custom_name": "copy"}
     job = client.post("/api/v1/models/merge", json=body).json()
@@ -79,6 +82,10 @@ def test_merge_and_convert_go_into_the_line(client: TestClient) -> None:
                               ("convert", {"source": "tiny", "custom_name": "../x"}, "custom_name"), ("convert", {"color": 1}, "color")):
         answer = client.post(f"/api/v1/models/{path}", json=body)
         assert (answer.status_code, answer.json()["field"]) == (422, field)
+    for number in ("7", "-0.1", "NaN", "Infinity", '"much"', '""', "[1]"):  # also what is no JSON, but what Python reads as such
+        for field in ("multiplier", "base"):
+            answer = client.post("/api/v1/models/merge", content=f'{{"primary_model_name": "tiny", "{field}": {number}}}', headers=JSON)
+            assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
 def test_forms_and_metadata(client: TestClient) -> None:

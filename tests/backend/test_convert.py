@@ -161,7 +161,7 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         convert(ConvertFiles(entry.revise(family="pipeline"), tmp_path / "folder", folder=True))
     two = seen(write_checkpoint(tmp_path / "two.safetensors", KINDS["tiny"]["sd2"])).revise(prediction=None)
     with pytest.raises(ModelError, match="predicts v or epsilon"):
-        convert(ConvertFiles(two, tmp_path / "f", folder=True))
+        convert(ConvertFiles(two, tmp_path / "f", folder=True), stop)  # said before there is progress
     (tmp_path / "two.safetensors").unlink()
     assert {path.name for path in tmp_path.iterdir()} == before
     (tmp_path / "folder").mkdir()

@@ -56,6 +56,16 @@ def test_a_click_on_a_card_chooses_the_checkpoint(open_page: Open, server: Serve
     expect(page.locator("#models_grid")).to_contain_text("No model fits")
 
 
+def test_cards_of_one_name_are_told_apart(open_page: Open, server: Server, models: Path) -> None:
+    """Two formats of a model in one folder have their endings; in another folder the folder says it."""
+    add(server, models, "same", "sub/same")
+    shutil.copy(models / "Stable-diffusion" / "same.safetensors", models / "Stable-diffusion" / "same.ckpt")
+    server.post("checkpoints/refresh")
+    page = open_models(open_page())
+    page.fill("#models_search", "same")
+    expect(page.locator("#models_grid .card strong")).to_have_text(["same", "same.ckpt", "same.safetensors"])
+
+
 def test_notes_and_a_picture_are_written_beside_the_file(open_page: Open, models: Path) -> None:
     page = set_small(open_page())
     page.click("#txt2img_generate")
@@ -132,6 +142,10 @@ def test_a_merge_from_the_form_to_the_picker(guarded: Guarded, open_page: Open, 
     page.select_option("#modelmerger_secondary_model_name select", "other.safetensors")
     expect(page.locator("#modelmerger_tertiary_model_name")).to_be_hidden()
     page.fill("#modelmerger_custom_name input", "mixed")
+    page.fill("#modelmerger_interp_amount input[type=number]", "7")
+    page.click("#modelmerger_merge")
+    expect(page.locator("#modelmerger_interp_amount .field-error")).to_contain_text("less than or equal to 1")
+    page.fill("#modelmerger_interp_amount input[type=number]", "0.33")
     page.click("#modelmerger_merge")
     page.click(".work-job.done button")
     expect(page.locator("#setting_sd_model_checkpoint input")).to_have_value("mixed.safetensors")

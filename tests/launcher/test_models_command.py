@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def test_list_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data, "info", "a") == 0
     told = capsys.readouterr().out
     assert "title: a" in told and "parameters:  72" in told
+    assert "size:        0.0 MB" in told and f"mtime:       {datetime.now():%Y-}" in told  # for a person; --json has bytes and seconds
+    (data / "models" / "Stable-diffusion" / "cut.safetensors").write_bytes(b"hello")
+    assert run(data, "info", "cut") == 0
+    assert capsys.readouterr().out.count("is cut short") == 1
+    assert run(data, "convert", "cut") == 1
+    assert capsys.readouterr().err.startswith("SOURCE: cut.safetensors is cut short")
 
 
 def test_merge_and_convert(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,21 @@ def test_nineteen_numbers_are_for_sdxl(workshop: ModelWorkshop, folder: Path) ->
     assert workshop.check(nineteen.revise(blocks=",".join(["0.5"] * 25))).output
 
 
+def test_what_cannot_succeed_is_not_put_in_line(workshop: ModelWorkshop, folder: Path) -> None:
+    """Nobody waits for hashes of two large files to hear that they do not fit."""
+    for kind in ("sd1", "sdxl"):
+        write_checkpoint(folder / f"{kind}.safetensors", KINDS["tiny"][kind], 1)
+    mixed = Merge(primary_model_name="sd1", secondary_model_name="sd1", tertiary_model_name="sdxl", interp_method="Add difference")
+    weighted = mixed.revise(secondary_model_name="sdxl", interp_method="Weighted sum")
+    for request, field in ((mixed, "tertiary_model_name"), (weighted, "secondary_model_name")):
+        error = refusal(lambda request=request: workshop.check(request))
+        assert (error.field, error.hint) == (field, "Merge models of the same family.")
+        assert error.message == "sd1.safetensors is a Stable Diffusion 1 model, sdxl.safetensors is a Stable Diffusion XL model."
+    (folder / "cut.safetensors").write_bytes(b"hello")
+    error = refusal(lambda: workshop.check(Convert(source="cut")))
+    assert error.field == "source" and error.message.startswith("cut.safetensors is cut short")
+
+
 def test_the_merge_and_its_notes(workshop: ModelWorkshop, folder: Path) -> None:
     (folder / "sub" / "b.yaml").write_text("model: b")
     heard: list[float] = []

@@ -124,6 +124,9 @@ def _read_notes(checkpoint: Checkpoint) -> dict[str, str]:
 def write_folder(files: ConvertFiles, progress: Callable[[float], None]) -> None:
     """Write `files.target` as a diffusers folder that plain diffusers can load. Raises as `convert.convert` does; then nothing is left."""
     check_family(files.checkpoint)
+    if files.checkpoint.family == "sd2" and files.checkpoint.prediction is None:
+        raise ModelError(f"{files.checkpoint.name} does not say whether it predicts v or epsilon, and a folder has to.", field="source",
+                         hint="Set “What it predicts” on its card, or put a .yaml with `parameterization: \"v\"` (or \"eps\") beside the file.")
     temporary = files.target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with ExitStack() as stack:
@@ -280,9 +283,6 @@ def _write_index(folder: Path, checkpoint: Checkpoint, modules: Mapping[str, nn.
         "rescale_betas_zero_snr": checkpoint.zero_snr,
         "steps_offset": 1, "timestep_spacing": "leading",
     }
-    if checkpoint.family == "sd2" and checkpoint.prediction is None:
-        raise ModelError(f"{checkpoint.name} does not say whether it predicts v or epsilon, and a folder has to.", field="source",
-                         hint="Put a .yaml with `parameterization: \"v\"` (or \"eps\") under `params:` beside the file.")
     if checkpoint.layout == "diffusers" and from_folder.is_file():
         scheduler = json.loads(from_folder.read_text("utf-8"))
     index: dict[str, Any] = {"_class_name": PIPELINES[checkpoint.family or "sd1"], "_diffusers_version": "0.35.0"}

@@ -18,6 +18,7 @@ from webui.backend.headers import read_header
 from webui.backend.layouts import beside
 from webui.backend.network_files import NetworkFiles
 from webui.backend.recipes import IN_BOTH_LAYOUTS, ConvertFiles, MergeFiles
+from webui.backend.support import NAMES
 from webui.engine.prompt.tokens import tokenizer_files
 from webui.schema.errors import ModelError, RequestError, WebuiError
 from webui.schema.model import Checkpoint, ModelFile
@@ -69,7 +70,7 @@ class ModelWorkshop:
             name = _with_ending(request.custom_name or _merge_name(request, inputs), request, inputs)
             used = list(inputs.named.values())
         else:
-            used = [self._checkpoint(request.source, "source")]
+            used = [self._readable(self._checkpoint(request.source, "source"), "source")]
             name = _plain(request.custom_name) or _converted_name(used[0], request)
             name += "" if request.layout == "diffusers folder" else ".safetensors"
         self._vae(request.bake_in_vae)
@@ -138,11 +139,21 @@ class ModelWorkshop:
             if folder and item.family not in IN_BOTH_LAYOUTS:
                 raise ModelError(f"{item.name} is a diffusers folder of a family that is not merged.", field=f"{name}_model_name",
                                  hint="Folders of Stable Diffusion 1, 2 and XL can be merged.")
-            try:
-                read_header(Path(item.path) / "unet" if folder else Path(item.path))
-            except ModelError as error:
-                raise ModelError(error.message, field=f"{name}_model_name", hint=error.hint) from error
+            self._readable(item, f"{name}_model_name")
+            if item.family and primary.family and item.family != primary.family:
+                what = f"{primary.name} is {NAMES[primary.family]}, {item.name} is {NAMES[item.family]}."
+                raise ModelError(what, field=f"{name}_model_name", hint="Merge models of the same family.")
         return inputs
+
+    def _readable(self, item: Checkpoint, field: str) -> Checkpoint:
+        """The same; raises `ModelError` at `field` when its header, of a folder that of its UNet, cannot be read."""
+        path = Path(item.path)
+        if not path.is_dir() or item.family in IN_BOTH_LAYOUTS:
+            try:
+                read_header(path / "unet" if path.is_dir() else path)
+            except ModelError as error:
+                raise ModelError(error.message, field=field, hint=error.hint) from error
+        return item
 
     def _vae(self, name: str) -> ModelFile | None:
         if not name or name == "None":

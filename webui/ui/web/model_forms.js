@@ -50,7 +50,8 @@ function draw() {
   const fields = forms[pane].map((field) => ({ ...field, label: t(field.label), help: field.help && t(field.help) }));
   parts = { rows: new Map(), work: h('div', { class: 'progress-of-work', id: `${PREFIX[pane]}_result`, role: 'status' }) };
   const rare = fields.filter((field) => pane === 'merge' && RARE.includes(field.key)), usual = fields.filter((field) => !rare.includes(field));
-  box.replaceChildren(h('form', { class: 'work-form', onsubmit: (event) => { event.preventDefault(); submit(); } },
+  // novalidate: 0.33 lies between two steps of the slider and is as good, and what is wrong the server says at its field, in words
+  box.replaceChildren(h('form', { class: 'work-form', novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
     h('p', { class: 'lead', text: t(`${pane}_lead`) }), ...usual.flatMap(row),
     rare.length ? h('details', { open }, h('summary', { text: t('merge_more') }), ...rare.flatMap(row),
       h('button', { type: 'button', class: 'act', id: 'modelmerger_read_metadata', text: t('merge_read_metadata'), onclick: readMetadata })) : null,

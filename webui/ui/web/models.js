@@ -76,6 +76,9 @@ async function reload() {
   try { read = await latest(get('models')); } catch (error) { return complain(error); }
   if (!read) return; // it is read again already
   models = read;
+  const called = (model) => [model.kind, model.folder, model.title].join('/'), alike = new Map();
+  for (const model of models) alike.set(called(model), (alike.get(called(model)) || 0) + 1);
+  for (const model of models) if (alike.get(called(model)) > 1) model.title = model.name.split('/').pop(); // a file and a folder, or two formats of one model
   for (const model of models) model.names = [model.name, model.folder, model.base, model.about, model.activation, ...(model.tags || []), model.hash].join(' ').toLowerCase();
   list();
 }
@@ -153,7 +156,7 @@ function card(model) {
   return h('article', { class: `card${used ? ' used' : ''}${model.error ? ' broken' : ''}`, role: 'listitem' },
     h('button', { type: 'button', class: 'face', 'data-model': `${model.kind}/${model.name}`, title: model.error || model.name, 'aria-label': `${model.title}. ${facts}`, 'aria-pressed': model.kind === 'checkpoint' ? String(used) : undefined, onclick: act },
       face, used && h('span', { class: 'badge', text: t('models_used') }), model.error && h('span', { class: 'badge warn', text: '⚠' })),
-    h('div', { class: 'text' }, h('strong', { text: model.title, title: model.name }), h('span', { class: 'facts', text: facts }),
+    h('div', { class: 'text' }, h('strong', { text: model.title, title: model.name }), h('span', { class: 'facts', text: facts, title: facts }),
       h('span', { class: 'tags', text: model.error || (model.tags || []).join(', ') || model.about || model.folder || '' })),
     h('button', { type: 'button', class: 'icon-button more', 'data-model': `more/${model.kind}/${model.name}`, 'aria-label': t('models_details', { name: model.title }), title: t('models_details', { name: model.title }), onclick: open }, icon('pencil')));
 }
