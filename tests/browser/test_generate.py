@@ -22,7 +22,7 @@ def test_generate_shows_the_picture_and_its_parameters(open_page: Open, server: 
     page.click("#txt2img_generate")
     expect(page.locator("#html_info_txt2img pre")).to_contain_text("a red house on a hill")
     finished(page, before + 1)
-    assert page.evaluate("document.querySelector('.stage .picture').naturalWidth") == 64
+    page.wait_for_function("document.querySelector('.stage .picture').naturalWidth === 64")
     expect(page.locator("#html_info_txt2img pre")).to_contain_text("Steps: 4, Sampler: DPM++ 2M")
     newest = server.jobs()[0]
     assert (newest["status"], newest["title"], newest["pictures"]) == ("done", "a red house on a hill", 1)

@@ -107,6 +107,7 @@ def test_apply_saves_and_only_changed_shows_it(open_page: Open, server: Server) 
     expect(page.locator("#settings_rows .setting")).to_have_count(2)
     page.locator("#setting_jpeg_quality .reset").click()
     page.click("#settings_submit")
+    expect(page.locator("#settings_submit")).to_be_disabled()  # it is saved
     expect(page.locator("#settings_rows .setting")).to_have_count(1)
     assert server.get("settings")["jpeg_quality"] == 80
 
