@@ -255,7 +255,7 @@ def test_the_large_view_makes_a_picture_again_and_keeps_it(open_page: Open, serv
 def test_of_two_that_are_under_way_the_last_counts_and_nothing_typed_is_lost(guarded: Guarded, server: Server) -> None:
     page = visit(guarded.context().new_page(), server)
     dialog, steps = page.locator("dialog.paste"), page.locator("#txt2img_steps input[type=number]")
-    page.evaluate("""import(`/${easelPage.web}/forms.js`).then(async ({ change, now, onFill }) => {
+    page.evaluate("""void import(`/${easelPage.web}/forms.js`).then(async ({ change, now, onFill }) => {
       await Promise.all([now('txt2img'), now('txt2img')]);
       const settings = { CLIP_stop_at_last_layers: 2, sd_vae: 'None' };
       await Promise.all([change({ steps: 7 }, 'txt2img'), change({ steps: 9, settings }, 'txt2img')]);
@@ -263,7 +263,9 @@ def test_of_two_that_are_under_way_the_last_counts_and_nothing_typed_is_lost(gua
       onFill(() => { if (!box.value) { box.value = 'typed'; box.dispatchEvent(new Event('input', { bubbles: true })); } });
       await change({ height: 640 }, 'txt2img');
       document.querySelectorAll('#txt2img_override_settings .chip button').forEach((face) => face.click());
+      window.filled = true;
     })""")
+    page.wait_for_function("window.filled")
     expect(page.locator("#txt2img_override_settings .chip")).to_have_count(0)
     expect(page.locator("#txt2img_prompt textarea")).to_have_value("typed")
     expect(steps).to_have_value("9")

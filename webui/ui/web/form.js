@@ -3,7 +3,7 @@
 import { get, newest, post } from './api.js';
 import { button, byId, h, icon } from './dom.js';
 import { current, fieldOf, forms, pasteButton } from './forms.js';
-import { change, foreverJobs, running, state, subscribe, waitingJobs } from './store.js';
+import { change, foreverJobs, running, subscribe, waitingJobs } from './store.js';
 import { toast } from './toast.js';
 import { follow, select, shown } from './viewer.js';
 import { t } from './words.js';

@@ -9,7 +9,8 @@ const KEPT = 30;
 const UNTOUCHED = { __type__: 'update' }; // Gradio's word for a component that stays as it is
 const undone = [], done = []; // what redo and undo put back: { tab, values by path }
 const filled = {}; // what a form held after its last fill, to tell a text box's own undo from ours
-const provided = {}; // fields that are held by another part of the page: it gives them when they are asked for
+const provided = {}; // fields that are held by another part of the page: it gives them when they are asked for, which can take as long as an upload
+const names = {}; // what they are called, once they were asked for
 const filling = []; // hear of every fill: (tab, values)
 
 export const forms = page.forms;
@@ -32,7 +33,11 @@ export function mountForms() {
 }
 
 export const provide = (tab, give) => { provided[tab] = give; };
-const held = async (tab) => (provided[tab] ? provided[tab]() : {});
+async function held(tab) {
+  const own = await provided[tab]?.();
+  if (own) names[tab] = Object.keys(own);
+  return own ?? {};
+}
 export const onFill = (listener) => filling.push(listener);
 
 const byPath = (tab, values) => Object.fromEntries(Object.keys(forms[tab]).map((path, index) => [path, values[index]]));
@@ -44,7 +49,7 @@ export const now = (tab = current()) => new Promise((resolve) => { readers[tab].
 
 // Puts values into fields and gives what they were. Gradio calls `fill` with everything, on the way.
 async function put(tab, values) {
-  const own = Object.entries(await held(tab)).filter(([path]) => path in values);
+  const isOther = names[tab]?.every((path) => !(path in values)), own = Object.entries(isOther ? {} : await held(tab)).filter(([path]) => path in values);
   const before = await new Promise((resolve) => { order = { values, resolve }; byId(`${tab}_fill`).click(); });
   return { ...before, ...Object.fromEntries(own) };
 }
