@@ -172,7 +172,8 @@ def open_page(guarded: Guarded, server: Server) -> Callable[..., Page]:
 
 
 def until(page: Page, happened: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Let the page go on until something happened that a route or a listener of the test sees."""
+    """Let the page go on until something happened that a route or a listener of the test sees, or that only a promise of the page says:
+    `wait_for_function` takes a promise for a yes."""
     limit = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < limit, "the page did not do it"
@@ -185,13 +186,15 @@ class Held:
 
     def __init__(self, page: Page, address: str, words: str = "", method: str = "") -> None:
         self.page, self.words, self.method = page, words, method
+        self.taken = False
         self.answers: list[tuple[Route, APIResponse]] = []
         page.route(address, self._take)
 
     def _take(self, route: Route) -> None:
         request = route.request
         fits = self.method in ("", request.method) and (not self.words or self.words in (request.post_data or ""))
-        if fits and not self.answers:
+        if fits and not self.taken:
+            self.taken = True
             self.answers.append((route, route.fetch()))
         else:
             route.fallback()

@@ -69,7 +69,7 @@ def test_what_is_taken_back_is_seen_and_escape_drops_what_is_being_made(open_pag
     assert inspect(page)["steps"] == before
     page.evaluate("""() => document.querySelector('.sheet').dispatchEvent(
       new KeyboardEvent('keydown', { key: 'я', code: 'KeyZ', ctrlKey: true, bubbles: true }))""")  # Ctrl+Z of a Russian keyboard
-    page.wait_for_function("before => import(`/${easelPage.web}/canvas.js`).then((canvas) => canvas.inspect().steps < before)", arg=before)
+    until(page, lambda: inspect(page)["steps"] < before)
     assert covered(server, page, (100, 60), (150, 90)) == [0, 0]
 
 

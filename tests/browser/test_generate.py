@@ -41,7 +41,7 @@ def test_preview_and_progress_move_while_it_runs(open_page: Open, server: Server
     page.fill("#txt2img_batch_count input[type=number]", "20")
     page.click("#txt2img_generate")
     expect(page.locator(".stage.live .picture")).to_have_attribute("src", re.compile("^data:image/"))
-    expect(page.locator(".progress-text")).to_contain_text("of 150 · picture 1 of 20")
+    expect(page.locator("#txt2img_gallery .progress-text")).to_contain_text("of 150 · picture 1 of 20")
     first = page.get_attribute(".progress", "aria-valuenow")
     page.wait_for_function("first => document.querySelector('.progress').getAttribute('aria-valuenow') !== first", arg=first)
     assert "%" in page.title()

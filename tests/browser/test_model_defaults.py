@@ -67,7 +67,7 @@ def test_the_estimate_is_on_the_page(open_page: Open, server: Server) -> None:
     page = set_small(open_page(), steps=150)
     page.fill("#txt2img_batch_count input[type=number]", "100")
     page.click("#txt2img_generate")
-    expect(page.locator(".progress-text")).to_contain_text("needs about")
+    expect(page.locator("#txt2img_gallery .progress-text")).to_contain_text("needs about")
     page.click("#txt2img_interrupt")
     assert server.wait(server.jobs()[0]["id"])["job"]["status"] == "interrupted"
 

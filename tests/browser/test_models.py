@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Guarded, Held, set_small, visit
+from tests.browser.conftest import Guarded, Held, set_small, until, visit
 from tests.serving import Server
 
 Open = Callable[..., Page]
@@ -67,9 +67,9 @@ def test_cards_of_one_name_are_told_apart(open_page: Open, server: Server, model
 
 
 def test_notes_and_a_picture_are_written_beside_the_file(open_page: Open, models: Path) -> None:
-    page = set_small(open_page())
+    page = set_small(open_page(), "for a card")
     page.click("#txt2img_generate")
-    page.wait_for_function("() => document.querySelector('#html_info_txt2img pre')?.textContent.includes('Steps')")
+    expect(page.locator("#html_info_txt2img pre")).to_contain_text("for a card")
     open_models(page)
     page.click(".card:has-text('tiny') .more")
     page.fill("dialog [data-key=description]", "small <b>and</b> quick")
@@ -195,7 +195,7 @@ def test_thousands_of_files_are_on_screen_at_once(open_page: Open, models: Path)
 def test_the_tab_on_a_telephone(guarded: Guarded, server: Server) -> None:
     page = guarded.context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ru-RU").pages[0]
     visit(page, server)
-    page.evaluate("localStorage.setItem('easel.tab', '\"models\"')")
+    page.evaluate("easel.remember('easel.tab', 'models')")
     page.reload()
     page.wait_for_selector("html[data-easel=ready]")
     page.wait_for_selector("#models_grid .card")  # the tab comes back, though it is one of the menu's
@@ -230,6 +230,7 @@ def test_what_is_done_while_the_server_answers_stays(guarded: Guarded, server: S
     expect(heading).to_have_text("tiny")
     page.keyboard.press("Escape")
 
+    known = "import(`/${easelPage.web}/store.js`).then(({ state }) => state.checkpoints.some(({ name }) => name.startsWith('third')))"
     lists = [Held(page, "**/api/v1/models"), Held(page, "**/api/v1/checkpoints")]
     page.click("#refresh_sd_model_checkpoint")
     page.click("#models_refresh")
@@ -237,11 +238,11 @@ def test_what_is_done_while_the_server_answers_stays(guarded: Guarded, server: S
         each.wait()
     add(server, models, "third")
     expect(page.locator(".card:has-text('third')")).to_be_visible()
-    page.wait_for_function("import(`/${easelPage.web}/store.js`).then(({ state }) => state.checkpoints.some(({ name }) => name.startsWith('third')))")
+    until(page, lambda: page.evaluate(known))
     for each in lists:
         each.let_go()
     expect(page.locator(".card:has-text('third')")).to_be_visible()
-    assert page.evaluate("import(`/${easelPage.web}/store.js`).then(({ state }) => state.checkpoints.some(({ name }) => name.startsWith('third')))")
+    assert page.evaluate(known)
 
     page.click("#models_merge")
     page.select_option("#modelmerger_primary_model_name select", "tiny.safetensors")
