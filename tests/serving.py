@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 class Server:
-    """`python app.py` on a data folder. It can be stopped (or killed) and started again on the same port."""
+    """`python app.py` on a data folder, or what `tests/late.py` makes of it. It can be stopped (or killed) and started again on the same port."""
 
     def __init__(self, data: Path, *flags: str) -> None:
         self.data = data
@@ -44,7 +44,8 @@ class Server:
     def start(self) -> Server:
         """Start it and wait for its first answer."""
         environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_SSR_MODE": "False"}
-        command = [sys.executable, "app.py", "--port", str(self.port), "--no-browser", "--data-dir", str(self.data), *self.flags]
+        program = ["-m", "tests.late"] if "EASEL_LATE" in os.environ else ["app.py"]
+        command = [sys.executable, *program, "--port", str(self.port), "--no-browser", "--data-dir", str(self.data), *self.flags]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
         limit = time.monotonic() + START_SECONDS
         while time.monotonic() < limit:
