@@ -8,7 +8,7 @@ import pytest
 
 from tests.services.conftest import Recorder
 from webui.schema.errors import ConflictError, ErrorInfo, NotFoundError
-from webui.schema.event import QueueChanged
+from webui.schema.event import Event, JobChanged, QueueChanged
 from webui.schema.generation import HashCheckpoint, Txt2Img
 from webui.schema.job import Job, JobStatus
 from webui.schema.settings import PictureSettings
@@ -147,6 +147,30 @@ def test_two_claims_never_get_the_same_job(queue: JobQueue) -> None:
     for thread in threads:
         thread.join()
     assert len(got) == len(set(got)) == 8
+
+
+def test_news_keep_the_order_of_the_changes(library: Library) -> None:
+    """A worker may claim a job while it is still being told that it waits. Heard the other way round, it would wait on every page until it ends."""
+    heard: list[JobStatus] = []
+    telling, go_on = threading.Event(), threading.Event()
+
+    def publish(event: Event) -> None:
+        if isinstance(event, JobChanged):
+            telling.set()
+            assert go_on.wait(10)
+            heard.append(event.job.status)
+
+    queue = JobQueue(library, publish)
+    putting = threading.Thread(target=lambda: put(queue, "a"))
+    putting.start()
+    assert telling.wait(10)
+    claiming = threading.Thread(target=lambda: queue.claim(DEVICE, 1))
+    claiming.start()
+    claiming.join(1)  # it waits for no listener
+    assert not claiming.is_alive()
+    go_on.set()
+    putting.join(10)
+    assert heard == [JobStatus.QUEUED, JobStatus.RUNNING]
 
 
 def test_close_wakes_a_waiting_worker(queue: JobQueue) -> None:

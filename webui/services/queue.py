@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 
 from webui.schema.errors import ConflictError, ErrorInfo, NotFoundError
@@ -27,6 +28,8 @@ class JobQueue:
         self._publish = publish
         self._changed = threading.Condition()
         self._closed = False
+        self._news: deque[Event] = deque()
+        self._telling = threading.Lock()
         self._recover()
 
     def _recover(self) -> None:
@@ -44,7 +47,8 @@ class JobQueue:
             )
             self._library.add_job(job)
             self._changed.notify_all()
-        self._announce(job)
+            self._note(job)
+        self._tell()
         return job
 
     def claim(self, lane: str, timeout: float | None = None, claimed: Callable[[Job], None] = lambda job: None) -> Job | None:
@@ -60,6 +64,7 @@ class JobQueue:
                     job = waiting[0].revise(status=JobStatus.RUNNING, started=time.time(), error=None)
                     claimed(job)
                     self._library.change_job(job.id, status=job.status, started=job.started, error=None)
+                    self._note(job)
                     break
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -67,7 +72,7 @@ class JobQueue:
                 self._changed.wait(left)
             else:
                 return None
-        self._announce(job)
+        self._tell()
         return job
 
     def end(self, job_id: str, status: JobStatus, error: ErrorInfo | None = None) -> Job:
@@ -75,7 +80,8 @@ class JobQueue:
         with self._changed:
             self._library.change_job(job_id, status=status, ended=time.time(), error=error)
             job = self.get(job_id)
-        self._announce(job)
+            self._note(job)
+        self._tell()
         if job.repeat and status is JobStatus.DONE and not self._closed:
             self.put(job.request, job.settings, repeat=True, owner=job.owner)
         return job
@@ -102,7 +108,8 @@ class JobQueue:
             self._expect(job_id, JobStatus.QUEUED)
             self._library.change_job(job_id, status=JobStatus.CANCELLED, ended=time.time(), repeat=False)
             job = self.get(job_id)
-        self._announce(job)
+            self._note(job)
+        self._tell()
         return job
 
     def requeue(self, job_id: str) -> Job:
@@ -113,7 +120,8 @@ class JobQueue:
             self._library.change_job(job_id, status=JobStatus.QUEUED, started=None, ended=None, error=None, position=self._last_position() + 1)
             job = self.get(job_id)
             self._changed.notify_all()
-        self._announce(job)
+            self._note(job)
+        self._tell()
         return job
 
     def move(self, job_id: str, before: str | None) -> None:
@@ -125,7 +133,8 @@ class JobQueue:
                 raise ConflictError("The job to go before does not wait any more.")
             order.insert(len(order) if before is None else order.index(before), job_id)
             self._library.move_jobs({name: float(index) for index, name in enumerate(order, start=1)})
-        self._publish(self._order())
+            self._news.append(self._order())
+        self._tell()
 
     def stop_repeating(self) -> int:
         """End "generate forever": running jobs finish, waiting copies are taken out. Returns how many jobs repeated."""
@@ -136,7 +145,8 @@ class JobQueue:
                 if job.status is JobStatus.QUEUED:
                     self.cancel(job.id)
                 else:
-                    self._announce(self.get(job.id))
+                    self._note(self.get(job.id))
+        self._tell()
         return len(repeating)
 
     def keep_seed(self, job_id: str, seed: int) -> None:
@@ -177,9 +187,21 @@ class JobQueue:
     def _last_position(self) -> float:
         return max((job.position for job in self._library.jobs_with(JobStatus.QUEUED)), default=0.0)
 
-    def _announce(self, job: Job) -> None:
-        self._publish(JobChanged(job=self.view(job)))
-        self._publish(self._order())
+    def _note(self, job: Job) -> None:
+        """Say that it changed, once the change is made. Called while nobody else can change anything: news keep the order of the changes."""
+        self._news += (JobChanged(job=self.view(job)), self._order())
+
+    def _tell(self) -> None:
+        """Publish the news, one thread at a time and without keeping anybody from the queue, however long a listener takes. A page that heard
+        “running” before “waiting” would show a waiting job to its end."""
+        while self._news:
+            if not self._telling.acquire(blocking=False):
+                return  # who is at it tells this, too
+            try:
+                while self._news:
+                    self._publish(self._news.popleft())
+            finally:
+                self._telling.release()
 
     def _order(self) -> QueueChanged:
         return QueueChanged(waiting=tuple(job.id for job in self.waiting() if not isinstance(job.request, HashCheckpoint)))
