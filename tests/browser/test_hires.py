@@ -51,8 +51,7 @@ def test_an_answer_that_comes_late_does_not_unsay_the_heading(guarded: Guarded, 
 
 def test_the_picture_that_was_looked_at_is_enlarged(guarded: Guarded, server: Server) -> None:
     page = visit(guarded.context().new_page(), server)
-    for prompt in ("one", "two"):
-        server.submit(prompt=prompt, steps=1)
+    server.submit(prompt="two of them", steps=1, batch_count=2)
     finished(page, 2)
     page.wait_for_load_state("networkidle")
     thumbs, asked = page.locator(".thumb[data-picture]"), []

@@ -2,6 +2,7 @@
 
 import { call, get, newest } from './api.js';
 import { byId, h, icon } from './dom.js';
+import { loadCheckpoints } from './form.js';
 import { current, now } from './forms.js';
 import { openDiff } from './paste.js';
 import { state, subscribe } from './store.js';
@@ -44,6 +45,7 @@ export function formValues(suggests, overrides) {
 
 const latest = newest();
 async function open() {
+  if (!state.checkpoints) await loadCheckpoints(); // the page has just opened
   const model = chosen();
   if (!model) return void toast({ message: t('no_checkpoint_title') });
   const tab = current(), [form, server] = await latest(Promise.all([now(tab), get('settings')])) ?? [];
